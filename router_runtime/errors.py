@@ -1,0 +1,121 @@
+"""The one error tree. Everything that Pointsman raises on purpose is a :class:`PointsmanError`.
+
+::
+
+    PointsmanError
+    ├── ConfigError              a registry, policy or command line that cannot be used
+    │   ├── RegistryError        registry.yaml: file, line and the key meant
+    │   └── UnknownModelError    a model that no registry entry and no alias names
+    ├── BundleError              a bundle that is refused, by name, before a session is made
+    │   ├── BundleTampered       a file's sha256 is not the manifest's
+    │   ├── BundleFormatError    truncated, oversized, future format, or not a bundle
+    │   └── BundleUnsafe         operators, subgraphs or external data that are not allowed
+    ├── RequestError             a request that cannot be read as messages
+    ├── NoCandidateError         every model was filtered out (the reasons are attached)
+    ├── DataError                a log or table that cannot be used
+    │   ├── RowError             one row: file, row, field, reason
+    │   ├── TooManyBadRows       the share of bad rows is above the stated bound
+    │   └── TooFewRows           not enough rows were left to learn from
+    ├── BudgetExceeded           refused by a budget; says when it resets
+    ├── StoreError               the outcome store cannot be read or written
+    ├── ProviderError            one attempt at one provider failed
+    │   └── ...                  (see ``router_runtime.providers``)
+    └── AllAttemptsFailed        every attempt failed; holds them all
+
+Messages are one line, name the place, and where there is one, the fix. They never hold a secret or a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class PointsmanError(Exception):
+    """Base of every error that Pointsman raises on purpose."""
+
+
+class ConfigError(PointsmanError):
+    """A configuration that cannot be used."""
+
+
+class RegistryError(ConfigError):
+    """A registry that is not valid.
+
+    Args:
+        reason: What is wrong, in one sentence.
+        file: The file's name.
+        line: The 1-based line, where known.
+    """
+
+    def __init__(self, reason: str, *, file: str | None = None, line: int | None = None) -> None:
+        place = "" if file is None else f"{file}:{line}: " if line else f"{file}: "
+        super().__init__(place + reason)
+        self.reason, self.file, self.line = reason, file, line
+
+
+class UnknownModelError(ConfigError):
+    """A model that neither the registry nor an alias names."""
+
+
+class BundleError(PointsmanError):
+    """A bundle that is refused."""
+
+
+class BundleTampered(BundleError):
+    """A file of the bundle is not the one that its manifest describes."""
+
+
+class BundleFormatError(BundleError):
+    """Truncated, oversized, of a future format, or not a bundle at all."""
+
+
+class BundleUnsafe(BundleError):
+    """The graph holds something that a router needs not: custom operators, subgraphs, external data."""
+
+
+class RequestError(PointsmanError):
+    """A request that cannot be read as messages."""
+
+
+class NoCandidateError(PointsmanError):
+    """Every model was filtered out.
+
+    Args:
+        filtered: Reason by model name.
+    """
+
+    def __init__(self, filtered: Mapping[str, str]) -> None:
+        detail = "; ".join(f"{model}: {reason}" for model, reason in filtered.items()) or "the registry lists no model"
+        super().__init__(f"no model can take this request ({detail})")
+        self.filtered = dict(filtered)
+
+
+class DataError(PointsmanError):
+    """A log or a table that cannot be used."""
+
+
+class RowError(DataError):
+    """One row that cannot be used.
+
+    Args:
+        reason: What is wrong with the value.
+        file: The file's name.
+        row: The 1-based row (the header is not counted).
+        field: The field's name.
+    """
+
+    def __init__(self, reason: str, *, file: str, row: int, field: str) -> None:
+        super().__init__(f"{file}, row {row}, field {field!r}: {reason}")
+        self.reason, self.file, self.row, self.field = reason, file, row, field
+
+
+class TooManyBadRows(DataError):
+    """The share of bad rows is above the stated bound, so nothing is learnt from the rest."""
+
+
+class TooFewRows(DataError):
+    """Not enough rows were left to learn from; the message says how many are missing."""
+
+
+class StoreError(PointsmanError):
+    """The outcome store cannot be read or written."""

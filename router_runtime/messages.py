@@ -1,0 +1,128 @@
+"""Callers' messages → one frozen :class:`Request`, the only thing that features and filters read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from router_runtime.errors import RequestError
+
+Messages = str | Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a decision may look at.
+
+    Args:
+        text: All text of the conversation in order, turns joined by newlines.
+        system_chars: Characters of the system (or developer) prompt.
+        turns: Number of messages.
+        assistant_turns: Those of the assistant.
+        tool_results: Those of role ``tool``, or blocks of type ``tool_result``.
+        tools: Number of tools offered.
+        images, audio, files: Number of such parts.
+        json_output: Whether structured output was asked for.
+        intent: The declared intent, or None.
+    """
+
+    text: str
+    system_chars: int = 0
+    turns: int = 1
+    assistant_turns: int = 0
+    tool_results: int = 0
+    tools: int = 0
+    images: int = 0
+    audio: int = 0
+    files: int = 0
+    json_output: bool = False
+    intent: str | None = None
+
+
+_PART_FIELDS = {
+    "image": "images",
+    "image_url": "images",
+    "input_image": "images",
+    "input_audio": "audio",
+    "audio": "audio",
+    "file": "files",
+    "input_file": "files",
+    "document": "files",
+    "tool_result": "tool_results",
+}
+
+
+def read_request(
+    messages: Messages,
+    *,
+    tools: Sequence[Any] | None = None,
+    response_format: Any = None,
+    intent: str | None = None,
+) -> Request:
+    """Reads messages in OpenAI's or Anthropic's shape, or a bare prompt.
+
+    Args:
+        messages: A prompt, or a list of ``{"role": …, "content": str | [parts]}``.
+        tools: Tools offered to the model.
+        response_format: Anything but None and ``{"type": "text"}`` counts as structured output.
+        intent: Declared intent.
+
+    Raises:
+        RequestError: Where a message is not a mapping, or its content is neither text nor a list of parts.
+    """
+    json_output = response_format is not None and not (
+        isinstance(response_format, Mapping) and response_format.get("type") == "text"
+    )
+    n_tools = len(tools) if tools else 0
+    if isinstance(messages, str):
+        return Request(text=messages, tools=n_tools, json_output=json_output, intent=intent)
+    counts = dict.fromkeys(("images", "audio", "files", "tool_results"), 0)
+    texts: list[str] = []
+    system_chars = assistant_turns = 0
+    for index, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            raise RequestError(f"messages[{index}] is {type(message).__name__}, expected a mapping with role and content")
+        text = _content_text(message.get("content"), index, counts)
+        role = message.get("role")
+        if role in ("system", "developer"):
+            system_chars += len(text)
+        elif role == "assistant":
+            assistant_turns += 1
+        elif role == "tool":
+            counts["tool_results"] += 1
+        texts.append(text)
+    return Request(
+        text="\n".join(texts),
+        system_chars=system_chars,
+        turns=len(texts),
+        assistant_turns=assistant_turns,
+        tools=n_tools,
+        json_output=json_output,
+        intent=intent,
+        **counts,
+    )
+
+
+def _content_text(content: Any, index: int, counts: dict[str, int]) -> str:
+    """Text of one message; counts its other parts into ``counts``."""
+    if content is None:  # an assistant turn that only calls tools
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence) or isinstance(content, bytes):
+        raise RequestError(f"messages[{index}].content is {type(content).__name__}, expected text or a list of parts")
+    texts = []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, Mapping):
+            field = _PART_FIELDS.get(str(part.get("type")))
+            if field is not None:
+                counts[field] += 1
+            text = part.get("text")
+            if isinstance(text, str):
+                texts.append(text)
+        else:
+            raise RequestError(f"messages[{index}].content holds {type(part).__name__}, expected parts with a type")
+    return "\n".join(texts)

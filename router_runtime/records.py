@@ -1,0 +1,207 @@
+"""The log contract: frozen, append-only events joined by ``decision_id``.
+
+Versioned by :data:`SCHEMA_VERSION`; ``data/schema/`` is generated from these types and drift-tested. Money is USD,
+times are UTC seconds since the epoch, durations are ms, probabilities and qualities lie in 0..1.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+Modality = Literal["text", "image", "audio", "tools"]
+LatencyNeed = Literal["interactive", "normal", "batch"]
+FeedbackSource = Literal["user", "judge", "test", "implicit"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskProfile:
+    """What kind of request this is.
+
+    Args:
+        domain: Most probable domain of the task head, or ``"unknown"`` where the bundle has none.
+        domain_probability: Its probability, 0..1.
+        complexity: 0 (every model is predicted to answer well) .. 1 (none is).
+        modality: The richest input or output kind that the request needs.
+        latency_need: As declared by the caller, else by the intent, else ``"normal"``.
+    """
+
+    domain: str = "unknown"
+    domain_probability: float = 0.0
+    complexity: float = 0.5
+    modality: Modality = "text"
+    latency_need: LatencyNeed = "normal"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One eligible model of one decision, as it was predicted and weighed.
+
+    Args:
+        model: The registry's name of the model.
+        quality: Predicted P(good answer), 0..1.
+        input_tokens: Estimated prompt tokens.
+        output_tokens: Predicted completion tokens.
+        cost_usd: Predicted cost of the call at the prices in force.
+        latency_ms: Predicted or declared latency; None where nothing is known.
+        score: The policy's score; higher is better.
+        probability: The share that the policy gives to this model, 0..1.
+        known: False where the bundle never saw the model and its descriptor was used.
+    """
+
+    model: str
+    quality: float
+    input_tokens: float
+    output_tokens: float
+    cost_usd: float
+    latency_ms: float | None
+    score: float
+    probability: float
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One choice of a model, with all that is needed to learn from it and to evaluate another policy on it.
+
+    Args:
+        id: UUIDv7, the join key of attempts and feedback.
+        time: UTC seconds since the epoch.
+        chosen: The model that the policy drew (``Attempt.model`` says which one served).
+        propensity: Probability with which ``chosen`` was drawn, 0..1.
+        candidates: The eligible models, best first; their ``probability`` is the action distribution.
+        filtered: Reason by model that was not eligible.
+        task: The task profile.
+        policy: Name of the policy, e.g. ``"balanced"``; ``"static"`` where the deadline was missed or no bundle is open.
+        policy_version: Fingerprint of the policy's settings.
+        bundle_version: Fingerprint of the bundle, or ``"none"``.
+        price_version: Fingerprint of the prices in force.
+        session: Caller's session id, or None.
+        tier: Caller's tier, or None.
+        user_hash: Salted hash of the caller's user id, or None.
+        intent: Declared intent, or None.
+        labels: Labels declared by the caller or mapped from the intent.
+        arm: Experiment arm, or None.
+        seed: Seed of the draw, so that the choice can be repeated.
+        elapsed_ms: Time that the decision took.
+        prompt: The text, where ``log_prompts`` allows it.
+        features: Hash ids and structural numbers, where ``log_prompts`` asks for them.
+    """
+
+    id: str
+    time: float
+    chosen: str
+    propensity: float
+    candidates: tuple[Candidate, ...]
+    filtered: dict[str, str]
+    task: TaskProfile
+    policy: str
+    policy_version: str
+    bundle_version: str
+    price_version: str
+    session: str | None = None
+    tier: str | None = None
+    user_hash: str | None = None
+    intent: str | None = None
+    labels: tuple[str, ...] = ()
+    arm: str | None = None
+    seed: int = 0
+    elapsed_ms: float = 0.0
+    prompt: str | None = None
+    features: dict[str, Any] | None = None
+
+    @property
+    def action_dist(self) -> dict[str, float]:
+        """Probability by model over the eligible candidates; sums to 1."""
+        return {c.model: c.probability for c in self.candidates}
+
+    @property
+    def best(self) -> Candidate:
+        """The chosen candidate with its predictions."""
+        return next(c for c in self.candidates if c.model == self.chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call to one provider.
+
+    Args:
+        decision_id: The decision that it belongs to.
+        index: 0 for the first attempt of the call.
+        time: UTC seconds since the epoch at which it started.
+        model: The registry's model.
+        provider: The registry's provider.
+        status: HTTP status, or None where none arrived.
+        error: Class of the error, or None for a good answer.
+        input_tokens, output_tokens, cached_tokens, reasoning_tokens: As the provider counted them; None where unknown.
+        cost_usd: Cost at the prices in force; None where unknown.
+        billed: Whether the provider is taken to bill this attempt.
+        latency_ms: Start to end.
+        first_token_ms: Start to first content, for streams.
+        finish_reason: Normalised (OpenAI's words).
+        response_model: The model that the response names; upstreams rename and reroute.
+    """
+
+    decision_id: str
+    index: int
+    time: float
+    model: str
+    provider: str
+    status: int | None = None
+    error: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: float | None = None
+    billed: bool = True
+    latency_ms: float | None = None
+    first_token_ms: float | None = None
+    finish_reason: str | None = None
+    response_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One quality signal; may be late, repeated, or about a decision that nobody knows.
+
+    Args:
+        decision_id: The decision that it is about.
+        time: UTC seconds since the epoch.
+        metric: Name of the signal, e.g. ``"thumbs"``.
+        value: 0 (bad) .. 1 (good).
+        source: Who says so.
+    """
+
+    decision_id: str
+    time: float
+    metric: str
+    value: float
+    source: FeedbackSource = "user"
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+Event = Decision | Attempt | Feedback
+
+
+def to_dict(event: Event) -> dict[str, Any]:
+    """A JSON-ready dict of ``event`` with its ``kind`` and ``schema_version``."""
+    return {"kind": type(event).__name__.lower(), "schema_version": SCHEMA_VERSION, **asdict(event)}
+
+
+def uuid7(now: float | None = None, entropy: bytes | None = None) -> str:
+    """A UUIDv7 (RFC 9562 §5.7): 48 bits of ms since the epoch, then random bits, so that ids sort by time.
+
+    Args:
+        now: UTC seconds since the epoch; the system clock by default.
+        entropy: 10 random bytes; ``os.urandom`` by default.
+    """
+    millis = int((time.time() if now is None else now) * 1000) & (1 << 48) - 1
+    noise = int.from_bytes(os.urandom(10) if entropy is None else entropy, "big")
+    value = (millis << 80) | (noise & ~(0xF << 76 | 0x3 << 62)) | 0x7 << 76 | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
