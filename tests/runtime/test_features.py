@@ -224,11 +224,7 @@ GOLDEN = {  # text: number of ids, CRC-32 of the ids, sum of the structural numb
     "Hello, World! 123": (20, 1239878224, 30.2471),
     "Prove that $\\sqrt{2}$ is irrational.\n\nA. yes\nB. no": (67, 906622048, 49.9299),
     "汉字 и мир 😀": (26, 2813851188, 27.8963),
-    "internationalisation of the quick brown fox; internationalisation of the quick brown fox; internationalisation of the quick brown fox; internationalisation of the quick brown fox; ": (
-        56,
-        2035417528,
-        43.4632,
-    ),
+    "internationalisation, quick brown fox; internationalisation, quick": (46, 1013648402, 36.4882),
 }
 
 
