@@ -1,0 +1,113 @@
+"""Features → predictions: one run of the bundle's graph for all candidates of a request.
+
+The graph reads ``ids`` int64 [n], ``structural`` float32 [S], ``models`` int64 [C] (index of a known model, M for an
+unknown one) and ``descriptor`` float32 [C, 1 + D] (quality prior and declared strength per domain, read for unknown
+models only, 0 = nothing declared). It gives ``quality`` [C], ``output_tokens`` [C], ``domain`` [D] and, where latency
+was logged, ``latency_ms`` [C].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from router_runtime.errors import BundleFormatError
+from router_runtime.features import STRUCTURAL, Features
+
+Floats = npt.NDArray[np.float32]
+
+_INPUTS = ("ids", "structural", "models", "descriptor")
+_REQUIRED = ("quality", "output_tokens", "domain")
+_LOAD_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+class Described(Protocol):
+    """What the scorer reads of a bundle's manifest."""
+
+    @property
+    def models(self) -> Sequence[Any]:
+        """One entry per known model, in the order of the graph's indices."""
+
+    @property
+    def domains(self) -> Sequence[str]:
+        """Names of the task head's domains."""
+
+
+class Predictions(NamedTuple):
+    """Predictions of one request for C candidates.
+
+    Args:
+        quality: float32 [C], calibrated P(good answer), 0..1.
+        output_tokens: float32 [C], at least 1.
+        domain: float32 [D], probabilities that sum to 1.
+        latency_ms: float32 [C], or None where the bundle has no latency head.
+    """
+
+    quality: Floats
+    output_tokens: Floats
+    domain: Floats
+    latency_ms: Floats | None = None
+
+
+class Scorer:
+    """A session of one bundle's graph; any number of threads may call :meth:`predict` at once.
+
+    Args:
+        graph: The bytes of ``router.onnx``, checked by the bundle.
+        manifest: Names the models and the domains.
+
+    Raises:
+        BundleFormatError: Where the bytes are no graph, or its inputs or outputs are not those of a router.
+    """
+
+    def __init__(self, graph: bytes, manifest: Described) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except _LOAD_ERRORS as error:
+            raise BundleFormatError(f"router.onnx is not a graph that onnxruntime {ort.__version__} loads") from error
+        self.unknown = len(manifest.models)
+        self.domains = tuple(manifest.domains)
+        self._check_shapes()
+        names = {output.name for output in self._session.get_outputs()}
+        self._outputs = [*_REQUIRED, *(["latency_ms"] if "latency_ms" in names else [])]
+
+    def _check_shapes(self) -> None:
+        inputs = {item.name: item.shape for item in self._session.get_inputs()}
+        outputs = {item.name for item in self._session.get_outputs()}
+        missing = [name for name in _INPUTS if name not in inputs] + [name for name in _REQUIRED if name not in outputs]
+        if missing:
+            raise BundleFormatError(f"router.onnx lacks {missing[0]!r}: it is not a router's graph")
+        if inputs["structural"] != [len(STRUCTURAL)]:
+            raise BundleFormatError(
+                f"router.onnx reads {inputs['structural']} structural numbers, not {len(STRUCTURAL)}"
+            )
+        if inputs["descriptor"][1] != 1 + len(self.domains):
+            raise BundleFormatError(f"router.onnx and the manifest disagree on the {len(self.domains)} domains")
+
+    def predict(self, features: Features, models: npt.NDArray[np.int64], descriptor: Floats) -> Predictions:
+        """One run of the graph.
+
+        Args:
+            features: Of the request.
+            models: int64 [C], index of each candidate in the manifest's models, :attr:`unknown` for others.
+            descriptor: float32 [C, 1 + D], see the module's docstring.
+        """
+        feed = {"ids": features.ids, "structural": features.structural, "models": models, "descriptor": descriptor}
+        return Predictions(*self._session.run(self._outputs, feed))
