@@ -1,0 +1,1 @@
+"""Homes of the outcome log: the local spool and its sealed Parquet."""

@@ -1,0 +1,205 @@
+"""The outcome log: events leave the request path through a bounded queue and one writing thread.
+
+``offer`` never blocks and never fails the call that it is part of: where the queue is full the event is dropped and
+counted. ``append`` returns once the event is durable. One thread writes batches to the store; where the store fails
+the batch goes to the fallback, and the store is tried again with the next one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from router_runtime.errors import StoreError
+from router_runtime.records import Event, uuid7
+from router_runtime.stores.base import EventStore, Row, to_row
+
+
+@dataclass(frozen=True, slots=True)
+class LogStats:
+    """What the log did since it was opened, in events.
+
+    Args:
+        written: Durable in the store.
+        fallback: Durable in the fallback, because the store failed.
+        dropped: Lost because the queue was full, or because store and fallback failed; never an acknowledged one.
+        pending: Waiting in the queue.
+    """
+
+    written: int = 0
+    fallback: int = 0
+    dropped: int = 0
+    pending: int = 0
+
+
+class _Ticket:
+    """What an ``append`` waits for."""
+
+    __slots__ = ("done", "error")
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.error: StoreError | None = None
+
+
+class OutcomeLog:
+    """A queue, a thread and a store.
+
+    Args:
+        store: Where events go.
+        fallback: Where they go while ``store`` fails (a local spool beside a remote store).
+        capacity: Events that may wait; beyond it ``offer`` drops.
+        batch: Events in one commit.
+        linger_s: How long the thread gathers offered events before it commits; an ``append`` is written at once.
+        new_id: Makes the key of an event.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        fallback: EventStore | None = None,
+        capacity: int = 10_000,
+        batch: int = 512,
+        linger_s: float = 0.05,
+        new_id: Callable[[], str] = uuid7,
+    ) -> None:
+        self._store, self._fallback = store, fallback
+        self._capacity, self._batch, self._linger_s, self._new_id = capacity, batch, linger_s, new_id
+        self._queue: deque[tuple[Event, _Ticket | None]] = deque()
+        self._state = threading.Condition()
+        self._stats = LogStats()
+        self._urgent = self._closed = False
+        self._busy = 0
+        self._thread: threading.Thread | None = None
+
+    @property
+    def stats(self) -> LogStats:
+        """Counts so far."""
+        with self._state:
+            return replace(self._stats, pending=len(self._queue) + self._busy)
+
+    def offer(self, event: Event) -> bool:
+        """Queues ``event`` without waiting; False where the queue is full or closed and the event was dropped."""
+        with self._state:
+            if self._closed or len(self._queue) >= self._capacity:
+                self._stats = replace(self._stats, dropped=self._stats.dropped + 1)
+                return False
+            self._queue.append((event, None))
+            self._wake()
+            return True
+
+    def append(self, event: Event, timeout_s: float = 10.0) -> None:
+        """Returns once ``event`` is durable, in the store or in the fallback.
+
+        Raises:
+            StoreError: Where it could not be stored, or not in time; it may then be stored later or never.
+        """
+        ticket = _Ticket()
+        with self._state:
+            if self._closed:
+                raise StoreError("the outcome log is closed")
+            self._queue.append((event, ticket))
+            self._urgent = True
+            self._wake()
+        if not ticket.done.wait(timeout_s):
+            raise StoreError(f"the event was not stored within {timeout_s:g} s")
+        if ticket.error is not None:
+            raise ticket.error
+
+    def flush(self, timeout_s: float = 10.0) -> bool:
+        """Waits until the queue is empty and written; False where the time was not enough."""
+        end = time.monotonic() + timeout_s
+        with self._state:
+            self._urgent = True
+            self._state.notify_all()
+            while self._queue or self._busy:
+                left = end - time.monotonic()
+                if left <= 0 or not self._state.wait(left):
+                    return False
+        return True
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Writes what is queued, ends the thread and closes the stores; may be called twice."""
+        with self._state:
+            self._closed = True
+            self._state.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        self._store.close()
+        if self._fallback is not None:
+            self._fallback.close()
+
+    def _wake(self) -> None:
+        """Starts the thread at the first event, so that a router that logs nothing costs none."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="pointsman-outcome-log", daemon=True)
+            self._thread.start()
+        elif self._urgent or len(self._queue) in (1, self._batch):
+            self._state.notify_all()
+
+    def _run(self) -> None:
+        while (taken := self._take()) is not None:
+            self._write(taken)
+
+    def _take(self) -> list[tuple[Event, _Ticket | None]] | None:
+        """The next batch; None once the log is closed and empty."""
+        with self._state:
+            while not self._queue:
+                if self._closed:
+                    return None
+                self._state.wait()
+            if not (self._urgent or self._closed or len(self._queue) >= self._batch):
+                self._state.wait(self._linger_s)
+            taken = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
+            self._urgent = self._urgent and bool(self._queue)
+            self._busy = len(taken)
+            return taken
+
+    def _write(self, taken: list[tuple[Event, _Ticket | None]]) -> None:
+        rows: list[Row] = []
+        waiting: list[_Ticket] = []
+        unreadable = 0
+        for event, ticket in taken:
+            try:
+                rows.append(to_row(event, self._new_id()))
+            except (TypeError, ValueError) as error:  # a caller's meta that is not JSON must not stop the others
+                unreadable += 1
+                _answer([ticket] if ticket else [], StoreError(f"the event is not JSON: {error}"))
+            else:
+                if ticket is not None:
+                    waiting.append(ticket)
+        written, fallback, error_seen = self._commit(rows)
+        with self._state:
+            lost = unreadable + len(rows) - written - fallback
+            old = self._stats
+            self._stats = LogStats(old.written + written, old.fallback + fallback, old.dropped + lost)
+            self._busy = 0
+            self._state.notify_all()
+        _answer(waiting, error_seen)
+
+    def _commit(self, rows: list[Row]) -> tuple[int, int, StoreError | None]:
+        """(rows in the store, rows in the fallback, what went wrong where they are in neither)."""
+        if not rows:
+            return 0, 0, None
+        try:
+            self._store.append(rows)
+        except StoreError as error:
+            if self._fallback is None:
+                return 0, 0, error
+        else:
+            return len(rows), 0, None
+        try:
+            self._fallback.append(rows)
+        except StoreError as error:
+            return 0, 0, error
+        return 0, len(rows), None
+
+
+def _answer(tickets: list[_Ticket], error: StoreError | None) -> None:
+    for ticket in tickets:
+        ticket.error = error
+        ticket.done.set()

@@ -1,0 +1,61 @@
+"""What a store of events is: rows in, acknowledged once they are durable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from router_runtime.records import Event, to_dict
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One event as it is stored.
+
+    Args:
+        id: Unique key of the event, so that sealing or replaying it twice does no harm.
+        kind: ``decision``, ``attempt`` or ``feedback``.
+        decision_id: The join key.
+        time: UTC seconds since the epoch.
+        body: ``records.to_dict`` of the event as JSON.
+    """
+
+    id: str
+    kind: str
+    decision_id: str
+    time: float
+    body: str
+
+
+class EventStore(Protocol):
+    """An append-only home of events."""
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Stores ``rows`` in one unit; when it returns they survive a crash of the process and of the machine.
+
+        Raises:
+            StoreError: Where nothing of ``rows`` was stored.
+        """
+        ...
+
+    def close(self) -> None:
+        """Lets go of files and connections; may be called twice."""
+        ...
+
+
+def to_row(event: Event, row_id: str) -> Row:
+    """``event`` as a row under the key ``row_id``.
+
+    Raises:
+        ValueError: Where a value is not JSON (NaN and infinities are not).
+    """
+    data = to_dict(event)
+    decision_id = str(data["decision_id"] if "decision_id" in data else data["id"])
+    return Row(row_id, str(data["kind"]), decision_id, event.time, dump(data))
+
+
+def dump(data: dict[str, Any]) -> str:
+    """Compact JSON; values that JSON does not know are refused (``meta`` of feedback is the caller's)."""
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,163 @@
+"""The spool: one SQLite file for each writing process, durable at every commit.
+
+``<root>/spool/<uuid>.sqlite`` (WAL, synchronous=FULL) with ``<uuid>.lock`` beside it. The writer holds the lock file
+with flock for as long as it lives; the kernel frees it when the process dies, so that whoever gets the lock knows that
+the spool is closed or orphaned and may seal it. The lock is a file of its own because closing any descriptor of an
+SQLite file drops SQLite's own locks on it. One writer per file: Debian 12's SQLite (3.40.1) can corrupt a WAL that
+several writers reset.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from router_runtime.errors import StoreError
+from router_runtime.records import uuid7
+from router_runtime.stores.base import Row
+
+SPOOL_FOLDER = "spool"
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,"
+    " decision_id TEXT NOT NULL, time REAL NOT NULL, body TEXT NOT NULL)"
+)
+
+
+class Spool:
+    """The spool of this process; opens its file at the first append and a new one after ``rotate_rows`` rows.
+
+    Safe to use from several threads. After a fork the child starts a file of its own.
+
+    Args:
+        root: Directory of the store; made where it is missing.
+        rotate_rows: Rows after which the file is closed, so that a sealer can take it.
+        new_id: Makes the file's name.
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str], *, rotate_rows: int = 100_000, new_id: Callable[[], str] = uuid7
+    ) -> None:
+        self.folder = Path(root) / SPOOL_FOLDER
+        self._rotate_rows, self._new_id = rotate_rows, new_id
+        self._guard = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._lock_fd = -1
+        self._rows = 0
+        self._pid = os.getpid()
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Commits ``rows`` in one transaction; on return they are on the disk.
+
+        Raises:
+            StoreError: Where the file cannot be made or written; none of ``rows`` was stored.
+        """
+        with self._guard:
+            try:
+                connection = self._open()
+                with connection:
+                    connection.executemany(
+                        "INSERT OR IGNORE INTO events (id, kind, decision_id, time, body) VALUES (?, ?, ?, ?, ?)",
+                        [(row.id, row.kind, row.decision_id, row.time, row.body) for row in rows],
+                    )
+            except (sqlite3.Error, OSError) as error:
+                self._discard()
+                reason = f"{self.folder}: cannot append to the spool ({error}); free space or fix access"
+                raise StoreError(reason) from error
+            self._rows += len(rows)
+            if self._rows >= self._rotate_rows:
+                self._close()
+
+    def close(self) -> None:
+        """Closes the file and frees its lock."""
+        with self._guard:
+            self._close()
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection of this process, made where there is none."""
+        if self._pid != os.getpid():  # forked: the parent's connection and lock must not be used, nor closed
+            self._connection, self._lock_fd, self._pid = None, -1, os.getpid()
+        if self._connection is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / f"{self._new_id()}.sqlite"
+            self._lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._connection, self._rows = _connect(path), 0
+        return self._connection
+
+    def _close(self) -> None:
+        """Ends the file in order; the lock goes last, so that nobody seals a file that is still being closed."""
+        if self._connection is not None and self._pid == os.getpid():
+            self._connection.close()
+        self._connection = None
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def _discard(self) -> None:
+        """Lets go of a file that failed; a later append starts a new one, the old rows stay for the sealer."""
+        try:
+            self._close()
+        except sqlite3.Error:  # closing checkpoints the WAL, which a full disk may refuse; the WAL keeps the rows
+            self._connection = None
+            self._close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A durable connection to a new spool, readable by its owner alone: it may hold prompts."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    with connection:
+        connection.execute(_TABLE)
+    folder = os.open(path.parent, os.O_RDONLY)  # the new name must be durable too
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return connection
+
+
+def spool_files(root: str | os.PathLike[str]) -> list[Path]:
+    """Every spool below ``root``, open or not, oldest first (the names are UUIDv7)."""
+    return sorted((Path(root) / SPOOL_FOLDER).glob("*.sqlite"))
+
+
+def read_spool(path: Path) -> Iterator[Row]:
+    """Rows of one spool in the order of their append, open or not.
+
+    Raises:
+        StoreError: Where the file is not a spool.
+    """
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            for row in connection.execute("SELECT id, kind, decision_id, time, body FROM events ORDER BY seq"):
+                yield Row(*row)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: not a readable spool ({error})") from error
+
+
+@contextmanager
+def claim(path: Path) -> Iterator[bool]:
+    """Holds the spool's lock while the block runs; yields False where its writer (or another sealer) is alive."""
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield path.exists()
+    finally:
+        os.close(descriptor)
+
+
+def remove_spool(path: Path) -> None:
+    """Deletes a claimed spool with its companions; the lock file goes last."""
+    for suffix in (".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock"):
+        path.with_suffix(suffix).unlink(missing_ok=True)

@@ -1,0 +1,130 @@
+"""The outcome log never blocks the call, counts what it drops, and falls back."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from router_runtime.errors import StoreError
+from router_runtime.outcome_log import LogStats, OutcomeLog
+from router_runtime.records import Attempt, Feedback
+from router_runtime.stores.base import Row
+
+
+class Memory:
+    """A store that can be held shut or broken."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.batches: list[int] = []
+        self.broken = False
+        self.open = threading.Event()
+        self.open.set()
+        self.closed = False
+
+    def append(self, rows: Sequence[Row]) -> None:
+        assert self.open.wait(10)
+        if self.broken:
+            raise StoreError("the disk is full")
+        self.batches.append(len(rows))
+        self.rows.extend(rows)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def attempt(number: int) -> Attempt:
+    return Attempt(decision_id=f"d{number}", index=0, time=1.0, model="m", provider="p")
+
+
+def test_offered_events_arrive_in_order_in_few_batches() -> None:
+    store = Memory()
+    log = OutcomeLog(store)
+    assert all(log.offer(attempt(n)) for n in range(1000))
+    assert log.flush()
+    assert [r.decision_id for r in store.rows] == [f"d{n}" for n in range(1000)]
+    assert len({r.id for r in store.rows}) == 1000
+    assert len(store.batches) < 100
+    assert log.stats == LogStats(written=1000)
+    log.close()
+    assert store.closed
+
+
+def test_append_returns_after_the_store_did() -> None:
+    store = Memory()
+    log = OutcomeLog(store)
+    log.append(attempt(1))
+    assert [r.decision_id for r in store.rows] == ["d1"]
+    log.close()
+
+
+def test_a_full_queue_drops_and_counts_and_never_blocks() -> None:
+    store = Memory()
+    store.open.clear()
+    log = OutcomeLog(store, capacity=10, batch=1, linger_s=0)
+    taken = sum(log.offer(attempt(n)) for n in range(100))
+    assert taken in (10, 11), "ten wait, one may be in the thread's hands"
+    assert log.stats.dropped == 100 - taken
+    assert not log.flush(0.01)
+    store.open.set()
+    assert log.flush()
+    assert len(store.rows) == taken
+    log.close()
+
+
+def test_the_fallback_takes_over_and_the_store_is_tried_again() -> None:
+    store, spare = Memory(), Memory()
+    log = OutcomeLog(store, fallback=spare)
+    store.broken = True
+    log.append(attempt(1))
+    store.broken = False
+    log.append(attempt(2))
+    assert [r.decision_id for r in spare.rows] == ["d1"]
+    assert [r.decision_id for r in store.rows] == ["d2"]
+    assert log.stats == LogStats(written=1, fallback=1)
+    log.close()
+    assert spare.closed
+
+
+def test_without_a_fallback_append_says_so_and_offer_counts() -> None:
+    store = Memory()
+    store.broken = True
+    log = OutcomeLog(store)
+    with pytest.raises(StoreError, match="disk is full"):
+        log.append(attempt(1))
+    assert log.offer(attempt(2))
+    assert log.flush()
+    assert log.stats == LogStats(dropped=2)
+    log.close()
+
+
+def test_append_gives_up_in_time() -> None:
+    store = Memory()
+    store.open.clear()
+    log = OutcomeLog(store)
+    with pytest.raises(StoreError, match="within"):
+        log.append(attempt(1), timeout_s=0.01)
+    store.open.set()
+    log.close()
+
+
+def test_an_event_that_is_not_json_does_not_stop_the_others() -> None:
+    store = Memory()
+    log = OutcomeLog(store)
+    assert log.offer(Feedback("d0", 1.0, "thumbs", 1.0, meta={"x": object()}))
+    log.append(attempt(1))
+    with pytest.raises(StoreError, match="not JSON"):
+        log.append(Feedback("d2", 1.0, "thumbs", float("nan")))
+    assert [r.decision_id for r in store.rows] == ["d1"]
+    assert log.stats == LogStats(written=1, dropped=2)
+    log.close()
+
+
+def test_closed_means_closed() -> None:
+    log = OutcomeLog(Memory())
+    log.offer(attempt(1))
+    log.close()
+    log.close()
+    assert not log.offer(attempt(2))
+    with pytest.raises(StoreError, match="closed"):
+        log.append(attempt(3))
