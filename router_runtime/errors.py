@@ -28,6 +28,7 @@ Messages are one line, name the place, and where there is one, the fix. They nev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 
 class PointsmanError(Exception):
@@ -119,3 +120,19 @@ class TooFewRows(DataError):
 
 class StoreError(PointsmanError):
     """The outcome store cannot be read or written."""
+
+
+class BudgetExceeded(PointsmanError):
+    """A call refused by a budget.
+
+    Args:
+        detail: What is left and what was asked for.
+        account: Whose budget, e.g. ``"tier:free"``.
+        window: ``minute``, ``day`` or ``month``.
+        resets_at: UTC seconds since the epoch at which the window ends.
+    """
+
+    def __init__(self, detail: str, *, account: str, window: str, resets_at: float) -> None:
+        when = datetime.fromtimestamp(resets_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        super().__init__(f"the budget of {account} for this {window} is used up ({detail}); it resets at {when}")
+        self.account, self.window, self.resets_at = account, window, resets_at

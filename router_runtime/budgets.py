@@ -1,0 +1,258 @@
+"""Spending limits per tier, user and key: reserved before the call, settled after it, exact, and kept over a restart.
+
+A reservation counts as spent from the moment it is made, so that two concurrent calls cannot overspend; settling
+replaces it by what the call really took. A process that dies between the two leaves its reservation counted: a budget
+may then show more than was spent, never less. State is one SQLite file (WAL, synchronous=FULL) in which every change
+is one immediate transaction, so that several processes of one machine may share it.
+
+Money is ``Decimal`` outside and whole pico-dollars (1e-12 USD) inside: a price of $0.0375 per million tokens is
+37,500 of them for each token, so that sums are exact integers.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from typing import Literal
+
+from router_runtime.errors import BudgetExceeded, ConfigError, StoreError
+
+Window = Literal["minute", "day", "month"]
+_PICO = Decimal(10) ** 12
+_MAX_USD = Decimal(9_000_000)  # 64-bit integers of pico-dollars end at 9.2 million
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS spend (account TEXT NOT NULL, start INTEGER NOT NULL, pico_usd INTEGER NOT NULL,"
+    " tokens INTEGER NOT NULL, PRIMARY KEY (account, start)) WITHOUT ROWID"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One limit of one account.
+
+    Args:
+        account: Whose it is, e.g. ``"tier:free"``, ``"user:<hash>"``, ``"key:<name>"``. Never a key itself.
+        window: Calendar window in UTC.
+        usd: Most that may be spent in a window; None for no limit on money.
+        tokens: Most input + output tokens in a window; None for no limit on tokens.
+
+    Raises:
+        ConfigError: Where neither is given, or one is negative or too large to be counted.
+    """
+
+    account: str
+    window: Window
+    usd: Decimal | None = None
+    tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.usd is None and self.tokens is None:
+            raise ConfigError(f"budget of {self.account}: give usd or tokens")
+        if self.window not in ("minute", "day", "month"):
+            raise ConfigError(f"budget of {self.account}: window {self.window!r} is not minute, day or month")
+        if self.usd is not None and not 0 <= self.usd <= _MAX_USD:
+            raise ConfigError(f"budget of {self.account}: usd must lie in 0..{_MAX_USD}")
+        if self.tokens is not None and self.tokens < 0:
+            raise ConfigError(f"budget of {self.account}: tokens must not be negative")
+
+    @property
+    def key(self) -> str:
+        """Name of the row that counts it; limits of one account and window share the count."""
+        return f"{self.account}/{self.window}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What was set aside for one call; hand it to ``settle`` once.
+
+    Args:
+        rows: (key, start of the window) of each count that it was added to.
+        pico_usd: Money set aside.
+        tokens: Tokens set aside.
+    """
+
+    rows: tuple[tuple[str, int], ...]
+    pico_usd: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """What the tightest limits leave.
+
+    Args:
+        usd: Dollars left; None without a limit on money.
+        tokens: Tokens left; None without a limit on tokens.
+        fraction: Share left of the tightest limit, 0..1; 1 without limits.
+        resets_at: UTC seconds at which the tightest limit's window ends; None without limits.
+    """
+
+    usd: Decimal | None = None
+    tokens: int | None = None
+    fraction: float = 1.0
+    resets_at: float | None = None
+
+
+def to_pico(usd: Decimal | float) -> int:
+    """Whole pico-dollars, rounded up; floats are read as the shortest decimal that gives them."""
+    exact = usd if isinstance(usd, Decimal) else Decimal(repr(float(usd)))
+    return int((exact * _PICO).to_integral_value(rounding=ROUND_CEILING))
+
+
+def window_bounds(window: Window, now: float) -> tuple[int, int]:
+    """(start, end) in UTC seconds of the calendar window that holds ``now``."""
+    if window == "minute":
+        start = int(now) // 60 * 60
+        return start, start + 60
+    day = dt.datetime.fromtimestamp(now, dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if window == "day":
+        return int(day.timestamp()), int(day.timestamp()) + 86_400
+    first = day.replace(day=1)
+    following = (first + dt.timedelta(days=32)).replace(day=1)
+    return int(first.timestamp()), int(following.timestamp())
+
+
+class Budgets:
+    """The counts behind the limits. Safe to use from several threads and processes.
+
+    Args:
+        path: The SQLite file; ``":memory:"`` for counts that end with the process.
+        clock: UTC seconds since the epoch.
+
+    Raises:
+        StoreError: Where the file cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] = ":memory:", clock: Callable[[], float] = time.time) -> None:
+        self._path, self._clock = os.fspath(path), clock
+        self._guard = threading.Lock()
+        try:
+            self._db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5.0)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(_SCHEMA)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: cannot open the budget file ({error})") from error
+
+    def reserve(self, limits: Sequence[Limit], usd: Decimal | float, tokens: int = 0) -> Reservation:
+        """Sets ``usd`` and ``tokens`` aside on every limit, or on none.
+
+        Raises:
+            BudgetExceeded: Where a limit has too little left; names the limit and when it resets.
+            StoreError: Where the file cannot be written.
+        """
+        pico, now = to_pico(usd), self._clock()
+        rows = _rows(limits, now)
+        if not rows:
+            return Reservation((), pico, tokens)
+        with self._transaction() as db:
+            spent = {row: _spent(db, row) for row in rows}
+            for limit in limits:
+                start, end = window_bounds(limit.window, now)
+                _check(limit, spent[limit.key, start], pico, tokens, end)
+            _add(db, rows, pico, tokens)
+        return Reservation(rows, pico, tokens)
+
+    def settle(self, reservation: Reservation, usd: Decimal | float, tokens: int = 0) -> None:
+        """Replaces what was set aside by what was spent, in the windows of the reservation.
+
+        Raises:
+            StoreError: Where the file cannot be written; the reservation then stays counted.
+        """
+        pico, tokens = to_pico(usd) - reservation.pico_usd, tokens - reservation.tokens
+        if reservation.rows and (pico or tokens):
+            with self._transaction() as db:
+                _add(db, reservation.rows, pico, tokens)
+
+    def spent(self, account: str, window: Window) -> tuple[Decimal, int]:
+        """(USD, tokens) counted in the current window, open reservations included."""
+        start, _ = window_bounds(window, self._clock())
+        with self._guard:
+            pico, tokens = _spent(self._db, (f"{account}/{window}", start))
+        return Decimal(pico) / _PICO, tokens
+
+    def headroom(self, limits: Iterable[Limit]) -> Headroom:
+        """What is left under ``limits``: the policy moves to cheaper models before a budget refuses."""
+        now, tightest = self._clock(), Headroom()
+        for limit in limits:
+            start, end = window_bounds(limit.window, now)
+            with self._guard:
+                pico, tokens = _spent(self._db, (limit.key, start))
+            tightest = _tighter(tightest, limit, pico, tokens, float(end))
+        return tightest
+
+    def forget(self, before: float) -> int:
+        """Deletes counts of windows that started before ``before`` (UTC seconds); returns how many."""
+        with self._transaction() as db:
+            return db.execute("DELETE FROM spend WHERE start < ?", (int(before),)).rowcount
+
+    def close(self) -> None:
+        """Closes the file; may be called twice."""
+        with self._guard:
+            self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._guard:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                except BaseException:  # whatever ends the block, the transaction must not stay open
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise StoreError(f"{self._path}: cannot write the budget file ({error})") from error
+
+
+def _rows(limits: Sequence[Limit], now: float) -> tuple[tuple[str, int], ...]:
+    """Each count once: two limits of one account and window must not be charged twice."""
+    return tuple(dict.fromkeys((limit.key, window_bounds(limit.window, now)[0]) for limit in limits))
+
+
+def _spent(db: sqlite3.Connection, row: tuple[str, int]) -> tuple[int, int]:
+    found = db.execute("SELECT pico_usd, tokens FROM spend WHERE account = ? AND start = ?", row).fetchone()
+    return (int(found[0]), int(found[1])) if found else (0, 0)
+
+
+def _add(db: sqlite3.Connection, rows: Iterable[tuple[str, int]], pico: int, tokens: int) -> None:
+    db.executemany(
+        "INSERT INTO spend VALUES (?, ?, ?, ?) ON CONFLICT (account, start)"
+        " DO UPDATE SET pico_usd = pico_usd + excluded.pico_usd, tokens = tokens + excluded.tokens",
+        [(account, start, pico, tokens) for account, start in rows],
+    )
+
+
+def _check(limit: Limit, spent: tuple[int, int], pico: int, tokens: int, resets_at: int) -> None:
+    """Raises where ``limit`` cannot take the amount."""
+    if limit.usd is not None and spent[0] + pico > to_pico(limit.usd):
+        left = max(Decimal(0), limit.usd - Decimal(spent[0]) / _PICO)
+        detail = f"${left:f} of ${limit.usd:f} left, ${Decimal(pico) / _PICO:f} asked for"
+    elif limit.tokens is not None and spent[1] + tokens > limit.tokens:
+        detail = f"{max(0, limit.tokens - spent[1])} of {limit.tokens} tokens left, {tokens} asked for"
+    else:
+        return
+    raise BudgetExceeded(detail, account=limit.account, window=limit.window, resets_at=float(resets_at))
+
+
+def _tighter(seen: Headroom, limit: Limit, pico: int, tokens: int, end: float) -> Headroom:
+    usd_left, tokens_left, fraction = seen.usd, seen.tokens, 1.0
+    if limit.usd is not None:
+        left = max(Decimal(0), limit.usd - Decimal(pico) / _PICO)
+        usd_left = left if usd_left is None else min(usd_left, left)
+        fraction = float(left / limit.usd) if limit.usd else 0.0
+    if limit.tokens is not None:
+        remaining = max(0, limit.tokens - tokens)
+        tokens_left = remaining if tokens_left is None else min(tokens_left, remaining)
+        fraction = min(fraction, remaining / limit.tokens if limit.tokens else 0.0)
+    if seen.resets_at is not None and seen.fraction <= fraction:
+        return Headroom(usd_left, tokens_left, seen.fraction, seen.resets_at)
+    return Headroom(usd_left, tokens_left, fraction, end)

@@ -1,0 +1,296 @@
+"""Live health of providers and models: what the policy may choose now, and how well each has been doing.
+
+For each provider, and for each model at it, a rolling window counts good and failed calls and an exponentially
+weighted mean follows the latency. A circuit breaker opens after too many failures: closed → open → half-open, in
+which one probe at a time decides. A hold (Retry-After, an exhausted quota) and a disablement close the door until a
+stated time. Nothing here waits, does I/O or reads the wall clock; the clock is injected.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+BreakerState = Literal["closed", "open", "half_open"]
+Scope = Literal["model", "provider"]
+Target = tuple[str, str]
+"""(provider, model)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSettings:
+    """When a breaker opens and how scores fall.
+
+    Args:
+        window_s: Length of the rolling window.
+        slots: Parts of the window; old calls leave it a part at a time.
+        min_calls: Calls in the window before the error rate may open the breaker.
+        open_error_rate: Share of failures, 0..1, at which it opens.
+        open_after: Failures in a row at which it opens, however few calls there were.
+        probe_interval_s: How long it stays open before one probe is let through.
+        probe_timeout_s: How long a probe may stay unanswered before another is let through.
+        prior_calls: Imaginary good calls in the error rate of the score, so that one failure is no verdict.
+        latency_weight: Weight of the newest latency in the moving mean, 0..1.
+    """
+
+    window_s: float = 60.0
+    slots: int = 12
+    min_calls: int = 10
+    open_error_rate: float = 0.5
+    open_after: int = 5
+    probe_interval_s: float = 15.0
+    probe_timeout_s: float = 60.0
+    prior_calls: float = 4.0
+    latency_weight: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class CellStatus:
+    """What is known of one provider or one model at it, for ``status`` pages.
+
+    Args:
+        state: Of the breaker.
+        calls: Calls in the window.
+        error_rate: Share of failures in the window, 0..1.
+        latency_ms: Moving mean over good calls; None before the first.
+        closed_for_s: Seconds until a call may be tried; 0 where it may be now.
+        reason: Why the door is closed; None where it is open.
+    """
+
+    state: BreakerState
+    calls: int
+    error_rate: float
+    latency_ms: float | None
+    closed_for_s: float
+    reason: str | None
+
+
+class _Cell:
+    """Window, latency and breaker of one thing; not safe alone, :class:`Health` locks around it."""
+
+    __slots__ = ("bad", "good", "held_until", "hold_reason", "latency_ms", "opened_at", "probe_at", "run", "slots")
+
+    def __init__(self) -> None:
+        self.slots: deque[list[int]] = deque()  # [number of the slot, good, failed]
+        self.good = self.bad = self.run = 0
+        self.latency_ms: float | None = None
+        self.opened_at: float | None = None
+        self.probe_at: float | None = None
+        self.held_until = 0.0
+        self.hold_reason: str | None = None
+
+    def count(self, now: float, settings: HealthSettings, *, good: int = 0, bad: int = 0) -> None:
+        slot = int(now * settings.slots / settings.window_s)
+        if not self.slots or self.slots[-1][0] != slot:
+            self.slots.append([slot, 0, 0])
+        self.slots[-1][1] += good
+        self.slots[-1][2] += bad
+        self.good += good
+        self.bad += bad
+        self.age(now, settings)
+
+    def age(self, now: float, settings: HealthSettings) -> None:
+        oldest = int(now * settings.slots / settings.window_s) - settings.slots
+        while self.slots and self.slots[0][0] <= oldest:
+            _, good, bad = self.slots.popleft()
+            self.good -= good
+            self.bad -= bad
+
+    def state(self, now: float, settings: HealthSettings) -> BreakerState:
+        if self.opened_at is None:
+            return "closed"
+        return "open" if now < self.opened_at + settings.probe_interval_s else "half_open"
+
+    def closed_until(self, now: float, settings: HealthSettings) -> float:
+        """The time at which a call may be tried; not after ``now`` where it may be at once."""
+        until = self.held_until
+        if self.opened_at is not None:
+            until = max(until, self.opened_at + settings.probe_interval_s)
+            if self.probe_at is not None and now < self.probe_at + settings.probe_timeout_s:
+                until = max(until, self.probe_at + settings.probe_timeout_s)
+        return until
+
+    def should_open(self, settings: HealthSettings) -> bool:
+        calls = self.good + self.bad
+        return self.run >= settings.open_after or (
+            calls >= settings.min_calls and self.bad >= settings.open_error_rate * calls
+        )
+
+    def close_breaker(self) -> None:
+        """After a good probe: the past is forgotten, or the old failures would open it again at once."""
+        self.opened_at = self.probe_at = None
+        self.slots.clear()
+        self.good = self.bad = self.run = 0
+
+
+class Health:
+    """Health of everything that is called; one for each router. Safe to use from several threads.
+
+    Args:
+        settings: Thresholds.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, settings: HealthSettings | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.settings = settings or HealthSettings()
+        self._clock = clock
+        self._guard = threading.Lock()
+        self._models: dict[Target, _Cell] = {}
+        self._providers: dict[str, _Cell] = {}
+        self._disabled: dict[str, float] = {}
+
+    def succeeded(self, target: Target, latency_ms: float | None = None) -> None:
+        """Counts a good answer after ``latency_ms``; a good probe closes the breaker."""
+        now = self._clock()
+        with self._guard:
+            for cell in self._cells(target):
+                if cell.opened_at is not None:
+                    cell.close_breaker()
+                cell.run = 0
+                cell.count(now, self.settings, good=1)
+                if latency_ms is not None:
+                    weight = self.settings.latency_weight if cell.latency_ms is not None else 1.0
+                    cell.latency_ms = weight * latency_ms + (1 - weight) * (cell.latency_ms or 0.0)
+
+    def failed(self, target: Target, *, scope: Scope = "model", hold_s: float | None = None, reason: str = "") -> None:
+        """Counts a failure that was the provider's fault.
+
+        Args:
+            target: Who failed.
+            scope: ``"provider"`` where all its models are concerned (connection refused, overload, bad key).
+            hold_s: Seconds for which nothing may be sent (Retry-After); it does not open the breaker by itself.
+            reason: Short, for status pages.
+        """
+        now = self._clock()
+        with self._guard:
+            cells = self._cells(target)
+            for cell in cells if scope == "provider" else cells[:1]:
+                self._count_failure(cell, now)
+            if hold_s is not None and hold_s > 0:
+                cell = cells[1] if scope == "provider" else cells[0]
+                cell.held_until, cell.hold_reason = max(cell.held_until, now + hold_s), reason or "held"
+
+    def _count_failure(self, cell: _Cell, now: float) -> None:
+        cell.run += 1
+        cell.count(now, self.settings, bad=1)
+        if cell.opened_at is not None:  # a failed probe: closed again for a whole interval
+            cell.opened_at, cell.probe_at = now, None
+        elif cell.should_open(self.settings):
+            cell.opened_at = now
+
+    def released(self, target: Target) -> None:
+        """Gives back a probe whose call ended without a verdict (the caller went away)."""
+        with self._guard:
+            for cell in self._cells(target):
+                cell.probe_at = None
+
+    def admit(self, target: Target) -> bool:
+        """Asks to send one call; in half-open state only one caller gets True until the probe is answered."""
+        now = self._clock()
+        with self._guard:
+            if self._disabled.get(target[1], 0.0) > now:
+                return False
+            cells = self._cells(target)
+            if any(cell.closed_until(now, self.settings) > now for cell in cells):
+                return False
+            for cell in cells:
+                if cell.opened_at is not None:
+                    cell.probe_at = now
+            return True
+
+    def disable(self, model: str, seconds: float = float("inf")) -> None:
+        """Takes a model out until ``enable`` or for ``seconds``; unlike a breaker, no last resort overrides it."""
+        with self._guard:
+            self._disabled[model] = self._clock() + seconds
+
+    def enable(self, model: str) -> None:
+        """Undoes ``disable``; no effect where the model was not disabled."""
+        with self._guard:
+            self._disabled.pop(model, None)
+
+    def disabled(self) -> dict[str, float]:
+        """Seconds left by disabled model (``inf`` without an end)."""
+        now = self._clock()
+        with self._guard:
+            return {model: until - now for model, until in self._disabled.items() if until > now}
+
+    def mask(self, targets: Sequence[Target]) -> npt.NDArray[np.bool_]:
+        """Which targets may be called now, bool[C]. Takes no probe: ``admit`` does at the call itself."""
+        now = self._clock()
+        with self._guard:
+            return np.array([self._closed_for(target, now) <= 0 for target in targets], dtype=np.bool_)
+
+    def scores(
+        self, targets: Sequence[Target], sla_ms: Sequence[float | None] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Health scores, float32[C] in 0..1, 1 = nothing to complain of.
+
+        (1 − failed / (calls + prior_calls)) of the worse of model and provider, times sla / latency where the moving
+        mean of the latency breaches the target's SLA.
+        """
+        now = self._clock()
+        limits = sla_ms or [None] * len(targets)
+        with self._guard:
+            return np.array([self._score(t, limit, now) for t, limit in zip(targets, limits, strict=True)], np.float32)
+
+    def last_resort(self, targets: Sequence[Target]) -> list[int]:
+        """The order in which to try ``targets`` where ``mask`` is all False, as indices.
+
+        Disabled ones are left out: a person wanted that. The rest stands by the time at which its door opens, soonest
+        first, then by error rate, then in the order given. Never empty unless everything is disabled.
+        """
+        now = self._clock()
+        with self._guard:
+            keys = {
+                i: (max(0.0, self._closed_for(t, now)), -self._score(t, None, now), i)
+                for i, t in enumerate(targets)
+                if self._disabled.get(t[1], 0.0) <= now
+            }
+        return sorted(keys, key=keys.__getitem__)
+
+    def status(self) -> dict[str, CellStatus]:
+        """State by ``provider`` and ``provider/model``."""
+        now = self._clock()
+        with self._guard:
+            cells = {**self._providers, **{f"{p}/{m}": cell for (p, m), cell in self._models.items()}}
+            return {name: self._describe(cell, now) for name, cell in sorted(cells.items())}
+
+    def _describe(self, cell: _Cell, now: float) -> CellStatus:
+        cell.age(now, self.settings)
+        calls, state = cell.good + cell.bad, cell.state(now, self.settings)
+        wait = max(0.0, cell.closed_until(now, self.settings) - now)
+        reason = cell.hold_reason if cell.held_until > now else f"breaker {state}" if state != "closed" else None
+        return CellStatus(state, calls, cell.bad / calls if calls else 0.0, cell.latency_ms, wait, reason)
+
+    def _cells(self, target: Target) -> tuple[_Cell, _Cell]:
+        """(the model's cell, the provider's cell), made at first sight."""
+        model = self._models.get(target)
+        if model is None:
+            model = self._models[target] = _Cell()
+        provider = self._providers.get(target[0])
+        if provider is None:
+            provider = self._providers[target[0]] = _Cell()
+        return model, provider
+
+    def _closed_for(self, target: Target, now: float) -> float:
+        until = self._disabled.get(target[1], 0.0)
+        for cell in self._cells(target):
+            until = max(until, cell.closed_until(now, self.settings))
+        return until - now
+
+    def _score(self, target: Target, sla_ms: float | None, now: float) -> float:
+        worst = 1.0
+        model, provider = self._cells(target)
+        for cell in (model, provider):
+            cell.age(now, self.settings)
+            worst = min(worst, 1.0 - cell.bad / (cell.good + cell.bad + self.settings.prior_calls))
+        if sla_ms is not None and model.latency_ms is not None and model.latency_ms > sla_ms:
+            worst *= sla_ms / model.latency_ms
+        return worst
