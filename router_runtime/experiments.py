@@ -1,0 +1,194 @@
+"""Experiments: who sees which arm, and what the arms show.
+
+Assignment hashes the subject (a user or session) with the experiment's name, so that it is the same in every process
+and on every day, independent between experiments, and needs no storage. The analysis takes one row for each subject,
+never for each call: calls of one subject are not independent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from router_runtime.errors import ConfigError
+
+FloatArray = npt.NDArray[np.float64]
+_SAMPLE_RATIO_ALARM = 1e-3  # the usual threshold: alarms at 0.05 would cry wolf on every twentieth experiment
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One arm.
+
+    Args:
+        name: Shown in decisions and reports.
+        weight: Share of the subjects, relative to the other arms' weights; greater than 0.
+        settings: What differs here: ``bundle``, ``strategy``, ``trade_off`` or ``model`` (one fixed model, a holdout).
+    """
+
+    name: str
+    weight: float = 1.0
+    settings: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Arms under one name.
+
+    Args:
+        name: Part of the hash: two experiments split the subjects independently.
+        arms: At least two, with different names.
+        share: Part of all subjects that take part, 0..1; the others are in no arm.
+
+    Raises:
+        ConfigError: Where the arms or the share make no sense.
+    """
+
+    name: str
+    arms: tuple[Arm, ...]
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if len({arm.name for arm in self.arms}) != len(self.arms) or len(self.arms) < 2:
+            raise ConfigError(f"experiment {self.name!r}: give two arms or more, each with a name of its own")
+        if not all(math.isfinite(arm.weight) and arm.weight > 0 for arm in self.arms):
+            raise ConfigError(f"experiment {self.name!r}: every arm's weight must be greater than 0")
+        if not 0.0 <= self.share <= 1.0:
+            raise ConfigError(f"experiment {self.name!r}: share must lie in 0..1")
+
+
+def assign(experiment: Experiment, subject: str) -> Arm | None:
+    """The arm of ``subject``, the same in every process; None where the subject does not take part.
+
+    The position is the first 64 bits of SHA-256 over name and subject, as a number in [0, 1). Taking part and the arm
+    read separate hashes, so that a larger ``share`` later moves nobody from one arm to another.
+    """
+    if _position(f"{experiment.name}\0share\0{subject}") >= experiment.share:
+        return None
+    point = _position(f"{experiment.name}\0arm\0{subject}") * sum(arm.weight for arm in experiment.arms)
+    for arm in experiment.arms:
+        point -= arm.weight
+        if point < 0:
+            return arm
+    return experiment.arms[-1]  # rounding of the weights' sum
+
+
+def _position(text: str) -> float:
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)  # 53 bits: a float holds them exactly, below 1
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRatio:
+    """Whether the arms got the subjects that they should.
+
+    Args:
+        observed: Subjects by arm.
+        expected: Subjects by arm at the stated weights.
+        p_value: Of the chi-squared test.
+        alarm: True where the split is broken and no comparison should be believed.
+    """
+
+    observed: dict[str, int]
+    expected: dict[str, float]
+    p_value: float
+    alarm: bool
+
+
+def sample_ratio(experiment: Experiment, observed: Mapping[str, int]) -> SampleRatio:
+    """Chi-squared test of the subjects seen in each arm against the weights (Fabijan et al., KDD 2019).
+
+    Args:
+        experiment: The arms and their weights.
+        observed: Subjects by arm; a missing arm has none.
+
+    Raises:
+        ConfigError: Where ``observed`` names an arm that the experiment has not.
+    """
+    if unknown := set(observed) - {arm.name for arm in experiment.arms}:
+        raise ConfigError(f"experiment {experiment.name!r} has no arm {sorted(unknown)[0]!r}")
+    counts = {arm.name: int(observed.get(arm.name, 0)) for arm in experiment.arms}
+    total, weight = sum(counts.values()), sum(arm.weight for arm in experiment.arms)
+    expected = {arm.name: total * arm.weight / weight for arm in experiment.arms}
+    statistic = sum((counts[k] - expected[k]) ** 2 / expected[k] for k in counts) if total else 0.0
+    p_value = chi2_tail(statistic, len(counts) - 1)
+    return SampleRatio(counts, expected, p_value, p_value < _SAMPLE_RATIO_ALARM)
+
+
+def chi2_tail(x: float, df: int) -> float:
+    """P(chi-squared with ``df`` degrees of freedom ≥ x).
+
+    Abramowitz & Stegun 26.4.4 and 26.4.5: for whole ``df`` the tail is a finite sum.
+    """
+    if x <= 0:
+        return 1.0
+    half = x / 2
+    if df % 2 == 0:
+        return sum(math.exp(i * math.log(half) - half - math.lgamma(i + 1)) for i in range(df // 2))
+    steps = (math.exp((i - 0.5) * math.log(half) - half - math.lgamma(i + 0.5)) for i in range(1, (df + 1) // 2))
+    return math.erfc(math.sqrt(half)) + sum(steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean or a difference with its interval.
+
+    Args:
+        value: The estimate.
+        low, high: Bounds of the interval.
+        subjects: Subjects that it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    subjects: int
+
+
+def arm_mean(totals: Sequence[float] | FloatArray, counts: Sequence[float] | FloatArray, z: float = 1.96) -> Estimate:
+    """Mean over the calls of one arm, with an interval that respects that calls of one subject belong together.
+
+    Ratio estimator Σ totals / Σ counts, variance by the delta method over subjects: s²(total − ratio · count) / (n ·
+    mean(count)²) (Deng et al., KDD 2018).
+
+    Args:
+        totals: Sum of the metric by subject, [n].
+        counts: Calls by subject, [n], greater than 0.
+        z: Half width in standard errors.
+
+    Returns:
+        NaN bounds where fewer than two subjects are there, NaN value where none is.
+    """
+    value, variance, n = _ratio(np.asarray(totals, np.float64), np.asarray(counts, np.float64))
+    half = z * math.sqrt(variance) if n > 1 else math.nan
+    return Estimate(value, value - half, value + half, n)
+
+
+def difference(
+    arm: tuple[Sequence[float] | FloatArray, Sequence[float] | FloatArray],
+    baseline: tuple[Sequence[float] | FloatArray, Sequence[float] | FloatArray],
+    z: float = 1.96,
+) -> Estimate:
+    """The arm minus the baseline, each as (totals, counts) by subject; different subjects, so variances add."""
+    parts = [_ratio(np.asarray(t, np.float64), np.asarray(c, np.float64)) for t, c in (arm, baseline)]
+    (value_a, var_a, n_a), (value_b, var_b, n_b) = parts
+    half = z * math.sqrt(var_a + var_b) if min(n_a, n_b) > 1 else math.nan
+    value = value_a - value_b
+    return Estimate(value, value - half, value + half, n_a + n_b)
+
+
+def _ratio(totals: FloatArray, counts: FloatArray) -> tuple[float, float, int]:
+    """(ratio, variance of the ratio, subjects)."""
+    n = len(totals)
+    if n == 0:
+        return math.nan, math.nan, 0
+    ratio = float(totals.sum() / counts.sum())
+    residual = totals - ratio * counts
+    variance = float(residual.var(ddof=1) / (n * counts.mean() ** 2)) if n > 1 else math.nan
+    return ratio, variance, n

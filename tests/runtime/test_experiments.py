@@ -1,0 +1,104 @@
+"""Assignment is stable and fair; the analysis covers known truth."""
+
+import numpy as np
+import pytest
+
+from router_runtime.errors import ConfigError
+from router_runtime.experiments import Arm, Experiment, arm_mean, assign, chi2_tail, difference, sample_ratio
+
+TEST = Experiment("launch", (Arm("router", 9.0), Arm("holdout", 1.0)))
+
+
+def split(experiment: Experiment, n: int = 20_000) -> dict[str, set[str]]:
+    groups: dict[str, set[str]] = {}
+    for i in range(n):
+        arm = assign(experiment, f"user-{i}")
+        groups.setdefault(arm.name if arm else "-", set()).add(f"user-{i}")
+    return groups
+
+
+def test_assignment_is_a_fixed_function_of_the_subject() -> None:
+    assert [a.name if (a := assign(TEST, s)) else None for s in ("alice", "bob", "", "\ud800")] == [
+        "router",
+        "holdout",
+        "router",
+        "router",
+    ], "these must never change: people would move between arms"
+
+
+def test_weights_are_kept_and_the_ratio_check_agrees() -> None:
+    counts = {name: len(subjects) for name, subjects in split(TEST).items()}
+    check = sample_ratio(TEST, counts)
+    assert check.expected == {"router": 18_000.0, "holdout": 2_000.0}
+    assert check.p_value > 0.001
+    assert not check.alarm
+
+
+def test_a_broken_split_alarms() -> None:
+    check = sample_ratio(TEST, {"router": 9000, "holdout": 1150})
+    assert check.alarm
+    assert sample_ratio(TEST, {}).p_value == 1.0
+    with pytest.raises(ConfigError, match="no arm 'x'"):
+        sample_ratio(TEST, {"x": 1})
+
+
+def test_experiments_split_independently() -> None:
+    halves = (Arm("a"), Arm("b"))
+    one, two = split(Experiment("one", halves)), split(Experiment("two", halves))
+    assert len(one["a"] & two["a"]) == pytest.approx(5000, abs=200)
+
+
+def test_a_larger_share_moves_nobody_between_arms() -> None:
+    small, large = split(Experiment("x", TEST.arms, 0.2)), split(Experiment("x", TEST.arms, 0.6))
+    assert len(small["-"]) == pytest.approx(16_000, abs=250)
+    assert small["router"] < large["router"]
+    assert small["holdout"] < large["holdout"]
+
+
+@pytest.mark.parametrize(
+    ("x", "df", "tail"),
+    [(3.841459, 1, 0.05), (5.991465, 2, 0.05), (7.814728, 3, 0.05), (18.30704, 10, 0.05), (0, 3, 1)],
+)
+def test_chi_squared_tail_against_the_printed_table(x: float, df: int, tail: float) -> None:
+    assert chi2_tail(x, df) == pytest.approx(tail, rel=1e-5)
+
+
+def test_intervals_cover_the_truth_with_clustered_calls() -> None:
+    rng = np.random.default_rng(0)
+    covered, naive = 0, 0
+    for _ in range(400):
+        arms = []
+        for lift in (0.05, 0.0):
+            counts = rng.integers(1, 30, 150)
+            quality = np.clip(0.6 + lift + rng.normal(0, 0.1, 150), 0, 1)
+            arms.append((rng.binomial(counts, quality).astype(float), counts.astype(float)))
+        found = difference(arms[0], arms[1])
+        covered += found.low <= 0.05 <= found.high
+        rates = [t.sum() / c.sum() for t, c in arms]
+        width = 1.96 * np.sqrt(sum(r * (1 - r) / c.sum() for r, (_, c) in zip(rates, arms, strict=True)))
+        naive += abs(rates[0] - rates[1] - 0.05) <= width
+    assert 0.91 <= covered / 400 <= 0.985
+    assert naive < covered, "intervals that forget the clusters are too narrow"
+
+
+def test_too_few_subjects_give_no_interval() -> None:
+    assert np.isnan(arm_mean([], []).value)
+    one = arm_mean([3.0], [4.0])
+    assert one.value == 0.75
+    assert np.isnan(one.low)
+    assert np.isnan(difference(([3.0], [4.0]), ([1.0, 1.0], [2.0, 2.0])).high)
+
+
+@pytest.mark.parametrize(
+    ("arms", "share", "says"),
+    [
+        ((Arm("a"),), 1.0, "two arms"),
+        ((Arm("a"), Arm("a")), 1.0, "two arms"),
+        ((Arm("a"), Arm("b", 0.0)), 1.0, "weight"),
+        ((Arm("a"), Arm("b", float("nan"))), 1.0, "weight"),
+        ((Arm("a"), Arm("b")), 1.5, "share"),
+    ],
+)
+def test_experiments_that_make_no_sense_are_refused(arms: tuple[Arm, ...], share: float, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Experiment("x", arms, share)
