@@ -6,7 +6,7 @@ the lexicon); a few substrings are counted only where the histogram says that th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +101,8 @@ _WORD_LENGTHS: dict[str, range] = {
     "words_7_9": range(7, 10),
     "words_10": range(10, 17),
 }
+# The longest word; the digits of the longest number, 16 at most; single letters that are options: ``A.`` or ``(B)``.
+_LONGEST = ("max_word", "max_digits", "options")
 _REQUEST = (
     *("system_chars", "turns", "assistant_turns", "tool_results", "tools", "images", "audio", "files"),
     *("json_output", "has_intent"),
@@ -111,7 +113,7 @@ _COUNTS = (
     *_LINE_STARTS,
     *_WORD_STARTS,
     *_WORD_LENGTHS,
-    *("max_word", "max_digits", "options"),
+    *_LONGEST,
     *("chars", "words", "distinct_words"),
     *_SUBSTRINGS,
     *_REQUEST,
@@ -122,8 +124,22 @@ STRUCTURAL: tuple[str, ...] = (
     "mean_word",
     "share_distinct",
 )
-_N_BYTES, _N_LEXICAL = len(_BYTE_CLASSES), len(CLASSES)
-_N_COUNTS, _N_SHARES = len(_COUNTS), len(_BYTE_CLASSES) + len(CLASSES)
+_N_BYTES, _N_LEXICAL, _N_COUNTS = len(_BYTE_CLASSES), len(CLASSES), len(_COUNTS)
+_N_SHAPE = len(_WORD_STARTS) + len(_WORD_LENGTHS) + len(_LONGEST)
+
+
+def _places(*sizes: int) -> Iterator[slice]:
+    """Consecutive slices of the given sizes."""
+    start = 0
+    for size in sizes:
+        yield slice(start, start + size)
+        start += size
+
+
+_REST_SIZE = _N_COUNTS - _N_BYTES - _N_LEXICAL - len(_LINE_STARTS) - _N_SHAPE
+_BYTES, _LEXICAL, _LINES, _SHAPE, _REST, _BYTE_SHARES, _LEXICAL_SHARES = _places(
+    _N_BYTES, _N_LEXICAL, len(_LINE_STARTS), _N_SHAPE, _REST_SIZE, _N_BYTES, _N_LEXICAL
+)
 
 
 def _membership(classes: Mapping[str, Collection[int]], size: int) -> npt.NDArray[np.float32]:
@@ -136,11 +152,34 @@ def _membership(classes: Mapping[str, Collection[int]], size: int) -> npt.NDArra
 
 _BYTE_MATRIX = _membership(_BYTE_CLASSES, 256)
 _LINE_MATRIX = _membership(_LINE_STARTS, 256)
-_WORD_MATRIX = _membership(_WORD_STARTS, 256)
-_LENGTH_MATRIX = _membership(_WORD_LENGTHS, 17)
-_LENGTH_CAP = np.array(16)
-_IS_DIGIT = _membership({"digits": DIGITS}, 256)[:, 0].astype(np.int64)
-_IS_OPTION = _membership({"letters": b"ABCDEFGHIJ"}, 256)[:, 0] > 0
+_CAP = 16  # longer words count as this long
+_OPTION, _DIGIT = 1, 2  # kinds of first bytes; 0 is any other
+_KINDS = {_OPTION: b"ABCDEFGHIJ", _DIGIT: DIGITS, 3: b"KLMNOPQRSTUVWXYZ", 4: NON_ASCII}
+
+
+def _kind_offsets() -> npt.NDArray[np.int64]:
+    """int64 [256], where the lengths of words that begin with each byte start in the histogram of words."""
+    offsets = np.zeros(256, dtype=np.int64)
+    for kind, members in _KINDS.items():
+        offsets[list(members)] = kind * (_CAP + 1)
+    return offsets
+
+
+def _word_matrix() -> npt.NDArray[np.float32]:
+    """0/1 matrix from the histogram of words, by kind and length, to ``_WORD_STARTS`` and ``_WORD_LENGTHS``."""
+    first = np.array([next((k for k, members in _KINDS.items() if b in members), 0) for b in range(256)])
+    starts = _membership(_WORD_STARTS, 256)
+    by_kind = np.array([starts[first == kind].max(axis=0) for kind in range(len(_KINDS) + 1)])
+    lengths = _membership(_WORD_LENGTHS, _CAP + 1)
+    return np.hstack((np.repeat(by_kind, _CAP + 1, axis=0), np.tile(lengths, (len(by_kind), 1))))
+
+
+_KIND_OFFSETS = _kind_offsets()
+_WORD_MATRIX = _word_matrix()
+_LENGTH_CAP = np.array(_CAP)
+_N_WORD_BINS = len(_WORD_MATRIX)
+_LONE_OPTION = _OPTION * (_CAP + 1) + 1
+_NUMBERS = slice(_DIGIT * (_CAP + 1), (_DIGIT + 1) * (_CAP + 1))
 _ENDS_OPTION = _membership({"ends": b".):"}, 256)[:, 0] > 0
 _GATES = tuple(_SUBSTRINGS.values())
 
@@ -167,18 +206,12 @@ def structural_numbers(
     lexical = np.bincount(_WORD_CLASS[words.ids], minlength=_N_LEXICAL + 1)[1:]
     n_bytes, n_words = max(len(raw), 1), max(len(words.ids), 1)
     out = np.empty(len(STRUCTURAL), dtype=np.float32)
-    split = _N_BYTES + _N_LEXICAL
-    out[:_N_BYTES] = by_byte
-    out[_N_BYTES:split] = lexical
-    shape = _line_starts(data, int(histogram[10])), *_word_shape(data, words)
-    place = split
-    for part in shape:
-        out[place : place + len(part)] = part
-        place += len(part)
-    out[place:_N_COUNTS] = [len(request.text), len(words.ids), distinct, *_substrings(raw, histogram), *_flags(request)]
+    out[_BYTES], out[_LEXICAL] = by_byte, lexical
+    out[_LINES] = _line_starts(data, int(histogram[10]))
+    out[_SHAPE] = _word_shape(data, words)
+    out[_REST] = [len(request.text), len(words.ids), distinct, *_substrings(raw, histogram), *_flags(request)]
     np.log1p(out[:_N_COUNTS], out=out[:_N_COUNTS])
-    out[_N_COUNTS : _N_COUNTS + _N_BYTES] = by_byte / n_bytes
-    out[_N_COUNTS + _N_BYTES : _N_COUNTS + _N_SHARES] = lexical / n_words
+    out[_BYTE_SHARES], out[_LEXICAL_SHARES] = by_byte / n_bytes, lexical / n_words
     out[-2] = float(np.add.reduce(words.lengths)) / n_words
     out[-1] = distinct / n_words
     return out
@@ -207,15 +240,19 @@ def _line_starts(data: npt.NDArray[np.uint8], newlines: int) -> npt.NDArray[np.f
     return counts
 
 
-def _word_shape(data: npt.NDArray[np.uint8], words: Words) -> tuple[Sequence[float] | npt.NDArray[np.float32], ...]:
-    """Counts by first byte and by length; the longest word and number, and options such as ``A.`` or ``(B)``."""
-    lengths = words.lengths
-    if not len(lengths):
-        return (0.0,) * len(_WORD_STARTS), (0.0,) * len(_WORD_LENGTHS), (0.0, 0.0, 0.0)
-    first = data[words.starts]
-    starts = np.bincount(first, minlength=256).astype(np.float32) @ _WORD_MATRIX
-    by_length = np.bincount(np.minimum(lengths, _LENGTH_CAP), minlength=17).astype(np.float32) @ _LENGTH_MATRIX
-    options = _IS_OPTION[first]
-    options &= _ENDS_OPTION[data[words.ends]]
-    longest, digits = int(np.maximum.reduce(lengths)), int(np.maximum.reduce(lengths * _IS_DIGIT[first]))
-    return starts, by_length, (longest, digits, int(np.count_nonzero(options & (lengths == 1))))
+def _word_shape(data: npt.NDArray[np.uint8], words: Words) -> npt.NDArray[np.float32]:
+    """Counts in the order of ``_WORD_STARTS``, ``_WORD_LENGTHS`` and ``_LONGEST``."""
+    out = np.zeros(_N_SHAPE, dtype=np.float32)
+    if not len(words.lengths):
+        return out
+    bins = _KIND_OFFSETS[data[words.starts]]
+    bins += np.minimum(words.lengths, _LENGTH_CAP)
+    histogram = np.bincount(bins, minlength=_N_WORD_BINS)
+    out[:-3] = histogram.astype(np.float32) @ _WORD_MATRIX
+    out[-3] = np.maximum.reduce(words.lengths)
+    numbers = histogram[_NUMBERS].nonzero()[0]
+    if len(numbers):
+        out[-2] = numbers[-1]
+    if histogram[_LONE_OPTION]:
+        out[-1] = np.count_nonzero(_ENDS_OPTION[data[words.ends[bins == _LONE_OPTION]]])
+    return out
