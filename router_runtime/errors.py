@@ -19,7 +19,7 @@
     ├── BudgetExceeded           refused by a budget; says when it resets
     ├── StoreError               the outcome store cannot be read or written
     ├── ProviderError            one attempt at one provider failed
-    │   └── ...                  (see ``router_runtime.providers``)
+    │   └── ...                  (drawn in ``router_runtime.provider_errors``)
     └── AllAttemptsFailed        every attempt failed; holds them all
 
 Messages are one line, name the place, and where there is one, the fix. They never hold a secret or a prompt.
@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Literal
 
 
 class PointsmanError(Exception):
@@ -136,3 +137,28 @@ class BudgetExceeded(PointsmanError):
         when = datetime.fromtimestamp(resets_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
         super().__init__(f"the budget of {account} for this {window} is used up ({detail}); it resets at {when}")
         self.account, self.window, self.resets_at = account, window, resets_at
+
+
+TransportKind = Literal["connect", "tls", "reset", "protocol", "cut", "too_many_headers"]
+_TRANSPORT_WORDS: dict[str, str] = {
+    "connect": "no connection",
+    "tls": "the TLS handshake failed",
+    "reset": "the connection ended before an answer",
+    "protocol": "the answer is not HTTP",
+    "cut": "the answer was cut short",
+    "too_many_headers": "the answer has too many headers",
+}
+
+
+class TransportFailure(PointsmanError):
+    """A connection that failed; the engine turns it into the :class:`ProviderError` of its attempt.
+
+    Args:
+        kind: What failed.
+        host: Host and port; never the rest of the URL.
+    """
+
+    def __init__(self, kind: TransportKind, host: str) -> None:
+        super().__init__(f"{host}: {_TRANSPORT_WORDS[kind]}")
+        self.kind: TransportKind = kind
+        self.host = host

@@ -1,0 +1,91 @@
+"""The HTTP seam of ``_http`` over aiohttp (extra ``fast``): a quarter of httpx's time for each call.
+
+The only module that imports aiohttp. It implements ``_http.Transport`` and ``_http.Response`` structurally.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from router_runtime.errors import TransportFailure
+
+_ERRORS = (aiohttp.ClientError, OSError, aiohttp.http_exceptions.HttpProcessingError)
+
+
+class AiohttpTransport:
+    """One aiohttp session; must be made and used within one running event loop."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15.0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the engine keeps the time
+            auto_decompress=False,
+            max_headers=128,
+            skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
+        )
+        self._urls: dict[str, URL] = {}
+
+    async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> AiohttpResponse:
+        """See ``_http.Transport``."""
+        target = self._urls.get(url)
+        if target is None:  # parsing a URL takes a tenth of a call; there are as many as models
+            target = self._urls[url] = URL(url)
+            if len(self._urls) > 1000:
+                self._urls.clear()
+        try:
+            answer = await self._session.request(method, target, headers=headers, data=body, allow_redirects=False)
+        except _ERRORS as error:
+            failure = TransportFailure(_kind(error, connecting=True), urlsplit(url).netloc)
+        else:
+            return AiohttpResponse(answer)
+        raise failure
+
+    async def aclose(self) -> None:
+        """See ``_http.Transport``."""
+        await self._session.close()
+
+
+class AiohttpResponse:
+    """See ``_http.Response``."""
+
+    __slots__ = ("_answer", "headers", "status")
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self.status = answer.status
+        self.headers: Mapping[str, str] = answer.headers  # compares names without case
+        self._answer = answer
+
+    async def read(self) -> bytes:
+        """See ``_http.Response``."""
+        try:
+            return await self._answer.content.readany()
+        except _ERRORS as error:
+            failure = TransportFailure(_kind(error, connecting=False), self._answer.url.authority)
+        raise failure
+
+    async def aclose(self) -> None:
+        """See ``_http.Response``."""
+        if self._answer.content.at_eof():
+            self._answer.release()
+        else:
+            self._answer.close()
+
+
+def _kind(
+    error: Exception, *, connecting: bool
+) -> Literal["connect", "tls", "reset", "protocol", "cut", "too_many_headers"]:
+    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
+        return "tls"
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):
+        return "connect"
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.http_exceptions.HttpProcessingError):
+        return "too_many_headers" if "headers" in str(error.message).lower() else "protocol"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "cut"
+    return "reset" if connecting else "cut"

@@ -1,0 +1,128 @@
+"""The HTTP seam: both transports give the same answers and the same failures, and hold no key."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from router_runtime._http import Transport, check_url, open_transport
+from router_runtime.errors import ConfigError, TransportFailure
+from tests.provider_server import (
+    Close,
+    ProviderServer,
+    Reset,
+    Script,
+    Send,
+    Stall,
+    closed_port,
+    head,
+    not_http,
+    reply,
+    stream,
+)
+
+KEY = "sk-test-0123456789"
+HEADERS = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+
+
+@pytest.fixture(params=["httpx", "aiohttp"])
+async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
+    if request.param == "aiohttp":
+        pytest.importorskip("aiohttp", reason="the fast extra is not installed")
+    opened = open_transport(request.param)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ProviderServer]:
+    with ProviderServer() as started:
+        yield started
+
+
+async def fetch(transport: Transport, url: str, body: bytes = b"{}") -> tuple[int, dict[str, str], bytes]:
+    response = await transport.open("POST", url, HEADERS, body)
+    try:
+        parts = []
+        while part := await response.read():
+            parts.append(part)
+        return response.status, dict(response.headers), b"".join(parts)
+    finally:
+        await response.aclose()
+
+
+async def test_sends_and_receives(transport: Transport, server: ProviderServer) -> None:
+    server.push(reply({"ok": 1}, 201, x_request_id="r1"), stream([b"data: 1\n\n", b"data: 2\n\n"]))
+    status, headers, body = await fetch(transport, server.url + "/v1/x", b'{"a": 1}')
+    assert (status, {k.lower(): v for k, v in headers.items()}["x-request-id"], body) == (201, "r1", b'{"ok": 1}')
+    sent = server.received[-1]
+    assert (sent.method, sent.path, sent.body) == ("POST", "/v1/x", b'{"a": 1}')
+    assert sent.headers["authorization"] == HEADERS["authorization"]
+    assert (await fetch(transport, server.url))[2] == b"data: 1\n\ndata: 2\n\n"
+
+
+async def test_a_connection_is_used_again_only_after_its_body_was_read(transport: Transport) -> None:
+    with ProviderServer() as own:
+        own.push(reply("a"), reply("b"), stream([b"x"], end=False, then=[Stall()]), reply("c"))
+        await fetch(transport, own.url)
+        await fetch(transport, own.url)
+        assert own.connections == 1
+        response = await transport.open("POST", own.url, HEADERS, b"")
+        assert await response.read() == b"x"
+        await response.aclose()
+        assert (await fetch(transport, own.url))[2] == b"c"
+        assert own.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "kinds"),
+    [
+        ([Reset()], {"reset"}),
+        ([Close()], {"reset"}),
+        (not_http(b"NOT HTTP AT ALL\r\n\r\n"), {"protocol"}),
+        (not_http(b"\x00" * 200), {"protocol"}),
+        (stream([b"x"], end=False, then=[Close()]), {"cut"}),
+        (stream([b"x"], end=False, then=[Reset()]), {"cut"}),
+        ([Send(head(200, {"content-length": "100"}) + b"few"), Close()], {"cut"}),
+        ([Send(head(200, {"transfer-encoding": "chunked"}) + b"zz\r\nnot a size"), Close()], {"cut", "protocol"}),
+        ([Send(head(200, {f"x-{i}": "y" for i in range(300)}) + b"")], {"too_many_headers"}),
+        ([Send(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 400_000), Stall()], {"protocol", "too_many_headers"}),
+    ],
+    ids=["reset", "close", "text", "zeros", "cut", "cut by reset", "short body", "bad chunk", "headers", "long header"],
+)
+async def test_faults(transport: Transport, server: ProviderServer, script: Script, kinds: set[str]) -> None:
+    server.push(script)
+    with pytest.raises(TransportFailure) as caught:
+        await asyncio.wait_for(fetch(transport, server.url), 5)
+    assert caught.value.kind in kinds
+    assert KEY not in repr(caught.value)
+    assert caught.value.__context__ is None, "a library's error holds the request and its headers"
+    assert caught.value.__cause__ is None
+
+
+async def test_nobody_listens(transport: Transport) -> None:
+    with pytest.raises(TransportFailure, match="no connection") as caught:
+        await fetch(transport, f"http://127.0.0.1:{closed_port()}/")
+    assert caught.value.kind == "connect"
+
+
+async def test_tls_to_a_plain_server(transport: Transport, server: ProviderServer) -> None:
+    with pytest.raises(TransportFailure) as caught:
+        await fetch(transport, server.url.replace("http:", "https:"))
+    assert caught.value.kind == "tls"
+
+
+async def test_a_redirect_is_not_followed(transport: Transport, server: ProviderServer) -> None:
+    server.push(reply("", 307, location="http://127.0.0.1:1/steal"))
+    assert (await fetch(transport, server.url))[0] == 307
+
+
+@pytest.mark.parametrize("url", ["ftp://x/", "file:///etc/passwd", "//x", "", "http://", "https://user:pw@host/"])
+def test_other_addresses_are_refused_without_showing_them(url: str) -> None:
+    with pytest.raises(ConfigError, match="base_url") as caught:
+        check_url(url)
+    assert "pw" not in str(caught.value)
+
+
+def test_plain_addresses_are_taken() -> None:
+    assert check_url("http://localhost:8000/v1") == "http://localhost:8000/v1"
