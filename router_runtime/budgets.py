@@ -20,11 +20,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
-from typing import Literal
 
 from router_runtime.errors import BudgetExceeded, ConfigError, StoreError
+from router_runtime.registry import WINDOWS, BudgetEntry, TierEntry, Window
 
-Window = Literal["minute", "day", "month"]
 _PICO = Decimal(10) ** 12
 _MAX_USD = Decimal(9_000_000)  # 64-bit integers of pico-dollars end at 9.2 million
 _SCHEMA = (
@@ -55,8 +54,8 @@ class Limit:
     def __post_init__(self) -> None:
         if self.usd is None and self.tokens is None:
             raise ConfigError(f"budget of {self.account}: give usd or tokens")
-        if self.window not in ("minute", "day", "month"):
-            raise ConfigError(f"budget of {self.account}: window {self.window!r} is not minute, day or month")
+        if self.window not in WINDOWS:
+            raise ConfigError(f"budget of {self.account}: window {self.window!r} is not one of {', '.join(WINDOWS)}")
         if self.usd is not None and not 0 <= self.usd <= _MAX_USD:
             raise ConfigError(f"budget of {self.account}: usd must lie in 0..{_MAX_USD}")
         if self.tokens is not None and self.tokens < 0:
@@ -98,6 +97,21 @@ class Headroom:
     tokens: int | None = None
     fraction: float = 1.0
     resets_at: float | None = None
+
+
+def limits_for(tier: TierEntry | None, user_hash: str | None = None) -> list[Limit]:
+    """The limits that a call of ``user_hash`` in ``tier`` must fit in; none without a tier."""
+    if tier is None:
+        return []
+    limits = [_limit(f"tier:{tier.name}", entry) for entry in tier.budgets]
+    if user_hash is not None:
+        limits += [_limit(f"user:{user_hash}", entry) for entry in tier.user_budgets]
+    return limits
+
+
+def _limit(account: str, entry: BudgetEntry) -> Limit:
+    usd = None if entry.usd is None else Decimal(repr(float(entry.usd)))
+    return Limit(account, entry.window, usd, entry.tokens)
 
 
 def to_pico(usd: Decimal | float) -> int:

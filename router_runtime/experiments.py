@@ -11,72 +11,28 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from router_runtime.errors import ConfigError
+from router_runtime.registry import ArmEntry, ExperimentEntry
 
 FloatArray = npt.NDArray[np.float64]
 _SAMPLE_RATIO_ALARM = 1e-3  # the usual threshold: alarms at 0.05 would cry wolf on every twentieth experiment
 
 
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """One arm.
+def assign(experiment: ExperimentEntry, subject: str) -> ArmEntry:
+    """The arm of ``subject`` (a user or session), the same in every process.
 
-    Args:
-        name: Shown in decisions and reports.
-        weight: Share of the subjects, relative to the other arms' weights; greater than 0.
-        settings: What differs here: ``bundle``, ``strategy``, ``trade_off`` or ``model`` (one fixed model, a holdout).
+    The position is the first 53 bits of SHA-256 over the experiment's name and the subject, as a number in [0, 1).
     """
-
-    name: str
-    weight: float = 1.0
-    settings: tuple[tuple[str, Any], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Experiment:
-    """Arms under one name.
-
-    Args:
-        name: Part of the hash: two experiments split the subjects independently.
-        arms: At least two, with different names.
-        share: Part of all subjects that take part, 0..1; the others are in no arm.
-
-    Raises:
-        ConfigError: Where the arms or the share make no sense.
-    """
-
-    name: str
-    arms: tuple[Arm, ...]
-    share: float = 1.0
-
-    def __post_init__(self) -> None:
-        if len({arm.name for arm in self.arms}) != len(self.arms) or len(self.arms) < 2:
-            raise ConfigError(f"experiment {self.name!r}: give two arms or more, each with a name of its own")
-        if not all(math.isfinite(arm.weight) and arm.weight > 0 for arm in self.arms):
-            raise ConfigError(f"experiment {self.name!r}: every arm's weight must be greater than 0")
-        if not 0.0 <= self.share <= 1.0:
-            raise ConfigError(f"experiment {self.name!r}: share must lie in 0..1")
-
-
-def assign(experiment: Experiment, subject: str) -> Arm | None:
-    """The arm of ``subject``, the same in every process; None where the subject does not take part.
-
-    The position is the first 64 bits of SHA-256 over name and subject, as a number in [0, 1). Taking part and the arm
-    read separate hashes, so that a larger ``share`` later moves nobody from one arm to another.
-    """
-    if _position(f"{experiment.name}\0share\0{subject}") >= experiment.share:
-        return None
-    point = _position(f"{experiment.name}\0arm\0{subject}") * sum(arm.weight for arm in experiment.arms)
+    point = _position(f"{experiment.name}\0{subject}") * sum(arm.share for arm in experiment.arms)
     for arm in experiment.arms:
-        point -= arm.weight
+        point -= arm.share
         if point < 0:
             return arm
-    return experiment.arms[-1]  # rounding of the weights' sum
+    return experiment.arms[-1]  # rounding of the shares' sum
 
 
 def _position(text: str) -> float:
@@ -90,7 +46,7 @@ class SampleRatio:
 
     Args:
         observed: Subjects by arm.
-        expected: Subjects by arm at the stated weights.
+        expected: Subjects by arm at the stated shares.
         p_value: Of the chi-squared test.
         alarm: True where the split is broken and no comparison should be believed.
     """
@@ -101,11 +57,11 @@ class SampleRatio:
     alarm: bool
 
 
-def sample_ratio(experiment: Experiment, observed: Mapping[str, int]) -> SampleRatio:
-    """Chi-squared test of the subjects seen in each arm against the weights (Fabijan et al., KDD 2019).
+def sample_ratio(experiment: ExperimentEntry, observed: Mapping[str, int]) -> SampleRatio:
+    """Chi-squared test of the subjects seen in each arm against the shares (Fabijan et al., KDD 2019).
 
     Args:
-        experiment: The arms and their weights.
+        experiment: The arms and their shares.
         observed: Subjects by arm; a missing arm has none.
 
     Raises:
@@ -114,8 +70,8 @@ def sample_ratio(experiment: Experiment, observed: Mapping[str, int]) -> SampleR
     if unknown := set(observed) - {arm.name for arm in experiment.arms}:
         raise ConfigError(f"experiment {experiment.name!r} has no arm {sorted(unknown)[0]!r}")
     counts = {arm.name: int(observed.get(arm.name, 0)) for arm in experiment.arms}
-    total, weight = sum(counts.values()), sum(arm.weight for arm in experiment.arms)
-    expected = {arm.name: total * arm.weight / weight for arm in experiment.arms}
+    total, whole = sum(counts.values()), sum(arm.share for arm in experiment.arms)
+    expected = {arm.name: total * arm.share / whole for arm in experiment.arms}
     statistic = sum((counts[k] - expected[k]) ** 2 / expected[k] for k in counts) if total else 0.0
     p_value = chi2_tail(statistic, len(counts) - 1)
     return SampleRatio(counts, expected, p_value, p_value < _SAMPLE_RATIO_ALARM)

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_runtime.budgets import Budgets, Headroom, Limit, to_pico, window_bounds
+from router_runtime.budgets import Budgets, Headroom, Limit, limits_for, to_pico, window_bounds
 from router_runtime.errors import BudgetExceeded, ConfigError, StoreError
+from router_runtime.registry import BudgetEntry, TierEntry
 
 NOON = dt.datetime(2026, 2, 28, 12, 0, 30, tzinfo=dt.UTC).timestamp()
 FREE = Limit("tier:free", "day", usd=Decimal("1.00"))
@@ -169,6 +170,14 @@ def test_sums_are_exact_decimals(amounts: list[Decimal]) -> None:
 def test_floats_are_read_as_written_and_rounded_up() -> None:
     assert to_pico(0.1) == 10**11
     assert to_pico(Decimal("1e-13")) == 1
+
+
+def test_limits_come_from_the_tier_and_its_user() -> None:
+    tier = TierEntry("free", budgets=(BudgetEntry("day", 0.1),), user_budgets=(BudgetEntry("minute", tokens=5),))
+    tier_limit = Limit("tier:free", "day", Decimal("0.1"))
+    assert limits_for(tier, "h") == [tier_limit, Limit("user:h", "minute", tokens=5)]
+    assert limits_for(tier) == [tier_limit]
+    assert limits_for(None, "h") == []
 
 
 @pytest.mark.parametrize(
