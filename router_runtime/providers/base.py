@@ -1,0 +1,135 @@
+"""The seam between the engine, which does the I/O, and the wire formats, which are pure.
+
+An :class:`Adapter` builds one HTTP call and reads what came back. It opens no connection, reads no clock and keeps no
+state between calls, so the very same object serves all threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from router_runtime.chat import ChatChunk, ChatRequest, ChatResponse
+from router_runtime.errors import ConfigError
+from router_runtime.provider_errors import ContentFiltered, EmptyAnswer, ProviderError, Refused
+
+Headers = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one call goes.
+
+    Args:
+        base_url: http or https, without credentials, e.g. ``https://api.openai.com/v1``.
+        model: The provider's id of the model.
+        api_key: The secret, or None for servers that ask for none; never part of the repr.
+        headers: More headers to send (organisation, beta flags, …); their values are not part of the repr.
+
+    Raises:
+        ConfigError: Another scheme, credentials in the URL, or a key or header that cannot be sent.
+    """
+
+    base_url: str
+    model: str
+    api_key: str | None = field(default=None, repr=False)
+    headers: Headers = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            url = urlsplit(self.base_url)
+            host, inner = url.hostname, url.username or url.password
+        except ValueError:
+            raise ConfigError("base_url is not a URL") from None
+        if url.scheme not in ("http", "https") or not host:
+            raise ConfigError(f"base_url has the scheme {url.scheme[:16]!r} or no host; use http:// or https://")
+        if inner:
+            raise ConfigError("base_url holds credentials; name an environment variable as the provider's key instead")
+        if not all(_sendable(value) for value in (self.api_key or "", *self.headers, *self.headers.values())):
+            raise ConfigError("the API key or a header holds characters that no HTTP header may hold (a line end?)")
+
+
+def _sendable(value: str) -> bool:
+    return value.isascii() and (value.isprintable() or not value)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpCall:
+    """One HTTP request, ready to be sent. The repr names headers and the body's size, never their values."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"HttpCall({self.method} {self.url}, headers={sorted(self.headers)}, body=<{len(self.body)} bytes>)"
+
+
+class StreamDecoder(Protocol):
+    """Bytes of one streamed answer → chunks. One per call.
+
+    However the bytes are split, the same chunks come out in the same order, and the same error ends them.
+    """
+
+    @property
+    def done(self) -> bool:
+        """True once nothing more is to be read: the terminal event came, or an error is waiting in :meth:`close`."""
+
+    def feed(self, data: bytes) -> list[ChatChunk]:
+        """The chunks that ``data`` completes. Never raises: an error waits for :meth:`close`, ``done`` is then True."""
+
+    def close(self) -> list[ChatChunk]:
+        """To be called once at the end, whether or not ``done``.
+
+        Raises:
+            StreamCut: The stream ended without its terminal event.
+            ProviderError: An error event inside the stream, or bytes that are not the wire format.
+        """
+
+
+class Adapter(Protocol):
+    """One wire format."""
+
+    @property
+    def name(self) -> str:
+        """The registry's word for it, e.g. ``"anthropic"``."""
+
+    def build(self, request: ChatRequest, target: Target, *, stream: bool) -> HttpCall:
+        """The HTTP call that asks ``target`` for ``request``.
+
+        Raises:
+            UnsupportedByProvider: The format cannot carry something in the request.
+            RequestError: The request is not well formed.
+        """
+
+    def parse(self, status: int, headers: Headers, body: bytes) -> ChatResponse:
+        """A whole answer. Refusals and empty answers are answers too: see :func:`answer_problem`.
+
+        Raises:
+            ProviderError: The status is not 2xx (as :meth:`classify` says), or the body is an error or malformed.
+        """
+
+    def classify(self, status: int, headers: Headers, body: bytes) -> ProviderError:
+        """The typed error of an answer with an error status."""
+
+    def decoder(self) -> StreamDecoder:
+        """A fresh decoder for one streamed answer."""
+
+
+def answer_problem(response: ChatResponse) -> ProviderError | None:
+    """What is wrong with a well-formed answer, for engines that then ask the next model; None where all is well.
+
+    Refused and ContentFiltered go before EmptyAnswer. All of these are billed.
+    """
+    choice, message = response.choices[0], response.message
+    native = str(choice.extra.get("native_finish_reason", ""))
+    if message.refusal is not None or native == "refusal":
+        return Refused("the model declined to answer", code=native or None)
+    if choice.finish_reason == "content_filter":
+        return ContentFiltered("the provider's filter blocked the answer", code=native or None, billed=True)
+    if not (message.content or "").strip() and not message.tool_calls:
+        return EmptyAnswer("the answer holds neither text nor a tool call", code=choice.finish_reason)
+    return None
