@@ -1,0 +1,265 @@
+"""The registry: which models there are, what they cost, who may use them, and how a choice is made by default.
+
+Frozen types only; :mod:`router_runtime.registry_reader` reads them from ``registry.yaml``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
+from router_runtime.errors import UnknownModelError
+from router_runtime.records import LatencyNeed
+from router_runtime.registry_yaml import did_you_mean
+
+ADAPTERS = ("openai", "openai-responses", "openai-compatible", "anthropic", "gemini", "deepseek")
+CAPABILITIES = ("tools", "vision", "audio", "files", "json", "streaming", "reasoning", "agents", "caching")
+STRATEGIES = ("cost-first", "capability-first", "balanced", "static")
+EXPLORATIONS = ("none", "epsilon", "softmax")
+LATENCY_NEEDS = ("interactive", "normal", "batch")
+WINDOWS = ("minute", "day", "month")
+
+Strategy = Literal["cost-first", "capability-first", "balanced", "static"]
+Exploration = Literal["none", "epsilon", "softmax"]
+Window = Literal["minute", "day", "month"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEntry:
+    """Where calls go.
+
+    Args:
+        name: The registry's name.
+        adapter: The wire format, one of :data:`ADAPTERS`.
+        base_url: http or https, without a trailing slash.
+        api_key_env: Name of the environment variable that holds the key; None where no key is needed.
+        headers: Sent with each call, beside the adapter's own.
+        connect_timeout_s, first_token_timeout_s, idle_timeout_s, timeout_s: To connect, to the first content, between
+            two pieces of a stream, and for the whole call.
+        max_connections: Open connections at a time.
+    """
+
+    name: str
+    adapter: str
+    base_url: str
+    api_key_env: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    connect_timeout_s: float = 5.0
+    first_token_timeout_s: float = 30.0
+    idle_timeout_s: float = 30.0
+    timeout_s: float = 300.0
+    max_connections: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD per million tokens from a day on (00:00 UTC); prices are appended, never overwritten.
+
+    Args:
+        valid_from: First day.
+        input, output: USD per million prompt and completion tokens.
+        cached_input: USD per million prompt tokens read from the provider's cache; None = as ``input``.
+    """
+
+    valid_from: date
+    input: float
+    output: float
+    cached_input: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One model.
+
+    Args:
+        name: The registry's name, the one in decisions and logs.
+        provider: Name of its provider.
+        upstream_id: The provider's name of it.
+        prices: By day, oldest first; never empty.
+        aliases: Other names that callers may use.
+        context_window: Tokens of prompt and answer together.
+        max_output_tokens: None where only the window bounds them.
+        capabilities: Of :data:`CAPABILITIES`.
+        latency_ms: What is expected of a call (SLA); None where nothing is known.
+        flags: Free switches for adapters and experiments.
+        enabled: False takes it out until the registry changes.
+        strengths: Expected quality by label or domain, 0..1; for models that the bundle does not know.
+        quality_prior: Expected quality overall, 0..1; as above.
+        self_hosted: True where prompts do not leave the house.
+    """
+
+    name: str
+    provider: str
+    upstream_id: str
+    prices: tuple[Price, ...]
+    aliases: tuple[str, ...] = ()
+    context_window: int = 128_000
+    max_output_tokens: int | None = None
+    capabilities: frozenset[str] = frozenset({"streaming"})
+    latency_ms: float | None = None
+    flags: frozenset[str] = frozenset()
+    enabled: bool = True
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    quality_prior: float = 0.5
+    self_hosted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetEntry:
+    """At most ``usd`` and ``tokens`` in each ``window``; None = no bound, but never both."""
+
+    window: Window
+    usd: float | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TierEntry:
+    """What a class of callers may use.
+
+    Args:
+        name: The registry's name.
+        models: Allowed models; None = all.
+        budgets: Per window, for the whole tier.
+        user_budgets: Per window, for each user.
+        explore: False keeps its requests out of exploration.
+        strategy, quality_target, trade_off, max_cost_usd: Override the policy's; None = the policy's.
+    """
+
+    name: str
+    models: frozenset[str] | None = None
+    budgets: tuple[BudgetEntry, ...] = ()
+    user_budgets: tuple[BudgetEntry, ...] = ()
+    explore: bool = True
+    strategy: Strategy | None = None
+    quality_target: float | None = None
+    trade_off: float | None = None
+    max_cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IntentEntry:
+    """What a caller may declare instead of a model.
+
+    Args:
+        name: The registry's name.
+        description: For people, and for matching unknown intents.
+        labels: Labels that it stands for.
+        capabilities: What a model must have.
+        quality_target: Overrides the policy's; None = the policy's.
+        latency_need: How soon an answer is needed.
+        fallback: Models to try first when the choice fails, in order.
+    """
+
+    name: str
+    description: str = ""
+    labels: tuple[str, ...] = ()
+    capabilities: frozenset[str] = frozenset()
+    quality_target: float | None = None
+    latency_need: LatencyNeed = "normal"
+    fallback: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEntry:
+    """How a choice is made where nothing else is said.
+
+    Args:
+        strategy: One of :data:`STRATEGIES`.
+        quality_target: cost-first: the cheapest model with predicted quality ≥ this, 0..1.
+        trade_off: balanced: 0 = cost alone .. 1 = quality alone.
+        answer_value_usd: balanced: what a good answer is worth in USD at trade_off 0.5.
+        latency_weight: balanced: utility lost per 10 s of latency, 0..1.
+        exploration: One of :data:`EXPLORATIONS`.
+        epsilon: Share of uniform exploration, 0..1.
+        temperature: Of the softmax over scores, > 0.
+        quality_floor: Only models with predicted quality ≥ this are explored, 0..1.
+        deadline_ms: A decision that would take longer uses the static table.
+        static_order: Models by preference for the static table (after the labels' own preferences).
+        output_tokens: Expected completion tokens where no bundle predicts them.
+    """
+
+    strategy: Strategy = "balanced"
+    quality_target: float = 0.8
+    trade_off: float = 0.5
+    answer_value_usd: float = 0.05
+    latency_weight: float = 0.0
+    exploration: Exploration = "none"
+    epsilon: float = 0.05
+    temperature: float = 0.05
+    quality_floor: float = 0.5
+    deadline_ms: float = 50.0
+    static_order: tuple[str, ...] = ()
+    output_tokens: float = 400.0
+
+
+@dataclass(frozen=True, slots=True)
+class ArmEntry:
+    """One arm of an experiment; None = as without the experiment.
+
+    Args:
+        name: Unique in its experiment.
+        share: Share of the units, 0..1; the shares of an experiment sum to 1.
+        model: One fixed model (a holdout baseline).
+        strategy, trade_off, quality_target: Of the policy.
+        bundle: Path of another bundle.
+    """
+
+    name: str
+    share: float
+    model: str | None = None
+    strategy: Strategy | None = None
+    trade_off: float | None = None
+    quality_target: float | None = None
+    bundle: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentEntry:
+    """A randomised comparison.
+
+    Args:
+        name: Unique; also salts the assignment.
+        unit: What is assigned: each user or each session.
+        arms: At least two.
+        tiers: Only these tiers take part; None = all.
+    """
+
+    name: str
+    unit: Literal["user", "session"]
+    arms: tuple[ArmEntry, ...]
+    tiers: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All of ``registry.yaml``, checked.
+
+    Args:
+        labels: label → model → weight (≥ 0), for capability-first and the static table.
+        names: Every name and alias → the model's name.
+        version: Short sha256 of the file.
+    """
+
+    providers: Mapping[str, ProviderEntry]
+    models: Mapping[str, ModelEntry]
+    tiers: Mapping[str, TierEntry]
+    labels: Mapping[str, Mapping[str, float]]
+    intents: Mapping[str, IntentEntry]
+    policy: PolicyEntry
+    experiments: Mapping[str, ExperimentEntry]
+    names: Mapping[str, str]
+    version: str
+
+    def model(self, name: str) -> ModelEntry:
+        """The model that ``name`` or an alias means.
+
+        Raises:
+            UnknownModelError: Naming the model meant, where one is close.
+        """
+        try:
+            return self.models[self.names[name]]
+        except KeyError as error:
+            raise UnknownModelError(f"no model or alias {name!r}{did_you_mean(name, self.names)}") from error

@@ -1,0 +1,294 @@
+"""``registry.yaml`` → :class:`Registry`: strict, each problem with file, line and the key meant."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from router_runtime.errors import RegistryError
+from router_runtime.registry import (
+    ADAPTERS,
+    CAPABILITIES,
+    EXPLORATIONS,
+    LATENCY_NEEDS,
+    STRATEGIES,
+    WINDOWS,
+    ArmEntry,
+    BudgetEntry,
+    ExperimentEntry,
+    IntentEntry,
+    ModelEntry,
+    PolicyEntry,
+    Price,
+    ProviderEntry,
+    Registry,
+    TierEntry,
+)
+from router_runtime.registry_yaml import Section, Value, did_you_mean, mapping, parse_yaml
+
+T = TypeVar("T")
+
+DEFAULT_REGISTRY = Path(__file__).with_name("registry.yaml")
+"""The registry that ships with the package."""
+
+_TOP = ("providers", "models", "tiers", "labels", "intents", "policy", "experiments")
+_TIMEOUTS = ("connect_timeout_s", "first_token_timeout_s", "idle_timeout_s", "timeout_s")
+
+
+def load_registry(path: str | Path = DEFAULT_REGISTRY) -> Registry:
+    """Reads and checks a registry file.
+
+    Raises:
+        RegistryError: Where the file cannot be read or is not valid; with file and line.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise RegistryError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=str(path)) from error
+    return parse_registry(data, file=str(path))
+
+
+def parse_registry(data: bytes, file: str = "registry.yaml") -> Registry:
+    """As :func:`load_registry`, from the bytes of a file named ``file``."""
+    top = Section(parse_yaml(data, file), "the registry", _TOP)
+    providers = _entries(top, "providers", _provider)
+    models = _entries(top, "models", _model)
+    if not models:
+        raise top.value.error("the registry lists no model")
+    names = _names(top, models)
+    _check_providers(top, models, providers)
+    refer = _Reference(names)
+    return Registry(
+        providers=providers,
+        models=models,
+        tiers=_entries(top, "tiers", lambda name, value: _tier(name, value, refer)),
+        labels={name: _label(name, value, refer) for name, value in top.named("labels")},
+        intents=_entries(top, "intents", lambda name, value: _intent(name, value, refer)),
+        policy=_policy(top, refer),
+        experiments=_entries(top, "experiments", lambda name, value: _experiment(name, value, refer)),
+        names=names,
+        version=hashlib.sha256(data).hexdigest()[:12],
+    )
+
+
+class _Reference:
+    """Resolves names and aliases of models that other sections use."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names
+
+    def one(self, name: str, place: Value) -> str:
+        if name not in self._names:
+            raise place.error(f"unknown model {name!r}{did_you_mean(name, self._names)}")
+        return self._names[name]
+
+    def many(self, section: Section, key: str) -> tuple[str, ...]:
+        found = [self.one(name, section.get(key)) for name in section.texts(key)]
+        return tuple(dict.fromkeys(found))
+
+
+def _entries(top: Section, key: str, read: Callable[[str, Value], T]) -> dict[str, T]:
+    return {name: read(name, value) for name, value in top.named(key)}
+
+
+def _provider(name: str, value: Value) -> ProviderEntry:
+    keys = ("adapter", "base_url", "api_key_env", "headers", "max_connections", *_TIMEOUTS)
+    section = Section(value, f"providers.{name}", keys)
+    defaults = ProviderEntry(name, "", "")
+    return ProviderEntry(
+        name=name,
+        adapter=section.choice("adapter", ADAPTERS),
+        base_url=_base_url(section),
+        api_key_env=section.text("api_key_env", None),
+        headers={key: item.text(f"the header {key}") for key, item in section.named("headers")},
+        max_connections=section.whole("max_connections", defaults.max_connections),
+        **{key: section.number(key, getattr(defaults, key), low=0.001) for key in _TIMEOUTS},
+    )
+
+
+def _base_url(section: Section) -> str:
+    url = str(section.text("base_url"))
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username and not parts.query
+        usable = usable and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise section.get("base_url").error(
+            "base_url must be http(s)://host[:port][/path], without a user or a query; keys belong in api_key_env"
+        )
+    return url.rstrip("/")
+
+
+def _model(name: str, value: Value) -> ModelEntry:
+    keys = ("provider", "upstream_id", "aliases", "prices", "context_window", "max_output_tokens", "capabilities")
+    more = ("latency_ms", "flags", "enabled", "strengths", "quality_prior", "self_hosted")
+    section = Section(value, f"models.{name}", keys + more)
+    return ModelEntry(
+        name=name,
+        provider=section.text("provider"),
+        upstream_id=section.text("upstream_id", name),
+        prices=_prices(section),
+        aliases=section.texts("aliases"),
+        context_window=section.whole("context_window", 128_000),
+        max_output_tokens=section.whole("max_output_tokens", None),
+        capabilities=_choices(section, "capabilities", CAPABILITIES),
+        latency_ms=section.number("latency_ms", None),
+        flags=frozenset(section.texts("flags")),
+        enabled=section.flag("enabled", True),
+        strengths=section.weights("strengths", high=1.0),
+        quality_prior=section.number("quality_prior", 0.5, high=1.0),
+        self_hosted=section.flag("self_hosted", False),
+    )
+
+
+def _prices(section: Section) -> tuple[Price, ...]:
+    prices = [_price(value, section.what) for value in section.values("prices")]
+    if not prices:
+        raise section.value.error(f"{section.what} lacks prices; a free model has input: 0 and output: 0")
+    days = [price.valid_from for price in prices]
+    if len(set(days)) != len(days):
+        raise section.get("prices").error(f"{section.what} has two prices for one valid_from")
+    return tuple(sorted(prices, key=lambda price: price.valid_from))
+
+
+def _price(value: Value, what: str) -> Price:
+    section = Section(value, f"{what}.prices", ("valid_from", "input", "output", "cached_input"))
+    text = section.text("valid_from")
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as error:
+        raise section.get("valid_from").error(f"valid_from is {text!r}, expected a day such as 2026-04-01") from error
+    return Price(day, section.number("input"), section.number("output"), section.number("cached_input", None))
+
+
+def _choices(section: Section, key: str, options: Collection[str]) -> frozenset[str]:
+    found = section.texts(key)
+    for name in found:
+        if name not in options:
+            raise section.get(key).error(
+                f"{section.what}.{key} holds {name!r}{did_you_mean(name, options)}; known: {', '.join(options)}"
+            )
+    return frozenset(found)
+
+
+def _names(top: Section, models: Mapping[str, ModelEntry]) -> dict[str, str]:
+    """Every name and alias → the model; nothing may mean two models."""
+    names = {name: name for name in models}
+    for key, value in top.named("models"):
+        for alias in models[key].aliases:
+            if alias in names:
+                raise value.error(f"the alias {alias!r} of {key!r} already means {names[alias]!r}")
+            if alias == "auto":
+                raise value.error("the alias 'auto' would hide the router's own choice")
+            names[alias] = key
+    return names
+
+
+def _check_providers(top: Section, models: Mapping[str, ModelEntry], providers: Mapping[str, ProviderEntry]) -> None:
+    for key, value in top.named("models"):
+        provider = models[key].provider
+        if provider not in providers:
+            raise value.error(f"{key!r} names the unknown provider {provider!r}{did_you_mean(provider, providers)}")
+
+
+def _tier(name: str, value: Value, refer: _Reference) -> TierEntry:
+    keys = ("models", "budgets", "user_budgets", "explore", "strategy", "quality_target", "trade_off", "max_cost_usd")
+    section = Section(value, f"tiers.{name}", keys)
+    return TierEntry(
+        name=name,
+        models=frozenset(refer.many(section, "models")) if "models" in section else None,
+        budgets=_budgets(section, "budgets"),
+        user_budgets=_budgets(section, "user_budgets"),
+        explore=section.flag("explore", True),
+        max_cost_usd=section.number("max_cost_usd", None),
+        **_overrides(section),
+    )
+
+
+def _overrides(section: Section) -> dict[str, Any]:
+    """What tiers and arms may change of the policy."""
+    return {
+        "strategy": section.choice("strategy", STRATEGIES, None),
+        "quality_target": section.number("quality_target", None, high=1.0),
+        "trade_off": section.number("trade_off", None, high=1.0),
+    }
+
+
+def _budgets(section: Section, key: str) -> tuple[BudgetEntry, ...]:
+    budgets = []
+    for window, value in section.named(key):
+        if window not in WINDOWS:
+            raise value.error(f"unknown window {window!r}{did_you_mean(window, WINDOWS)}: {', '.join(WINDOWS)}")
+        bounds = Section(value, f"{section.what}.{key}.{window}", ("usd", "tokens"))
+        budget = BudgetEntry(window, bounds.number("usd", None), bounds.whole("tokens", None))  # type: ignore[arg-type]
+        if budget.usd is None and budget.tokens is None:
+            raise value.error(f"the budget per {window} bounds neither usd nor tokens")
+        budgets.append(budget)
+    return tuple(budgets)
+
+
+def _label(name: str, value: Value, refer: _Reference) -> dict[str, float]:
+    weights = {}
+    for model, weight in mapping(value, f"labels.{name}").items():
+        weights[refer.one(model, weight)] = weight.number(f"labels.{name}.{model}")
+    if not weights:
+        raise value.error(f"the label {name!r} prefers no model")
+    return weights
+
+
+def _intent(name: str, value: Value, refer: _Reference) -> IntentEntry:
+    keys = ("description", "labels", "capabilities", "quality_target", "latency_need", "fallback")
+    section = Section(value, f"intents.{name}", keys)
+    return IntentEntry(
+        name=name,
+        description=section.text("description", ""),
+        labels=section.texts("labels"),
+        capabilities=_choices(section, "capabilities", CAPABILITIES),
+        quality_target=section.number("quality_target", None, high=1.0),
+        latency_need=section.choice("latency_need", LATENCY_NEEDS, "normal"),
+        fallback=refer.many(section, "fallback"),
+    )
+
+
+def _policy(top: Section, refer: _Reference) -> PolicyEntry:
+    if "policy" not in top:
+        return PolicyEntry()
+    section = Section(top.get("policy"), "policy", PolicyEntry.__slots__)
+    defaults = PolicyEntry()
+    shares = ("quality_target", "trade_off", "latency_weight", "epsilon", "quality_floor")
+    positive = ("answer_value_usd", "temperature", "deadline_ms", "output_tokens")
+    return PolicyEntry(
+        strategy=section.choice("strategy", STRATEGIES, defaults.strategy),
+        exploration=section.choice("exploration", EXPLORATIONS, defaults.exploration),
+        static_order=refer.many(section, "static_order"),
+        **{key: section.number(key, getattr(defaults, key), high=1.0) for key in shares},
+        **{key: section.number(key, getattr(defaults, key), low=1e-6) for key in positive},
+    )
+
+
+def _experiment(name: str, value: Value, refer: _Reference) -> ExperimentEntry:
+    section = Section(value, f"experiments.{name}", ("unit", "arms", "tiers"))
+    arms = tuple(_arm(arm, item, f"{section.what}.{arm}", refer) for arm, item in section.named("arms"))
+    if len(arms) < 2 or abs(sum(arm.share for arm in arms) - 1.0) > 1e-6:
+        raise value.error(f"the experiment {name!r} needs two arms or more, with shares that sum to 1")
+    tiers = frozenset(section.texts("tiers")) if "tiers" in section else None
+    return ExperimentEntry(name, section.choice("unit", ("user", "session"), "user"), arms, tiers)
+
+
+def _arm(name: str, value: Value, what: str, refer: _Reference) -> ArmEntry:
+    keys = ("share", "model", "strategy", "trade_off", "quality_target", "bundle")
+    section = Section(value, what, keys)
+    model = section.text("model", None)
+    return ArmEntry(
+        name=name,
+        share=section.number("share", high=1.0),
+        model=None if model is None else refer.one(model, section.get("model")),
+        bundle=section.text("bundle", None),
+        **_overrides(section),
+    )
