@@ -1,0 +1,96 @@
+"""Versions in a real embedded MLflow (SQLite in a temporary folder)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from router_runtime.errors import ConfigError
+from tests.training.graph_examples import linear_parts
+from training.export import export_graph
+from training.tracking import BUNDLE_FOLDER, MODEL, RunRecord, Tracker
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    folder = tmp_path / "router"
+    folder.mkdir()
+    (folder / "router.onnx").write_bytes(export_graph(linear_parts()))
+    (folder / "manifest.json").write_text('{"format_version": 1}')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    """MLflow takes seconds to make its tables, so they are made once."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    Tracker(f"sqlite:///{folder}/mlflow.db")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def uri(tmp_path, empty_database):
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+RECORD = RunRecord(
+    params={"seed": "0"},
+    metrics={f"metric.{i}": i / 10 for i in range(30)},
+    tags={"data_sha256": "abc"},
+    figures={"frontier.png": b"\x89PNG"},
+    documents={"report.json": "{}"},
+)
+
+
+def test_first_version_is_champion_and_the_next_one_challenger(bundle, uri):
+    tracker = Tracker(uri)
+    first = tracker.register("one", RECORD, bundle, "f" * 64)
+    second = Tracker(uri).register("two", RECORD, bundle, "e" * 64)
+    assert (first.version, first.alias) == ("1", "champion")
+    assert (second.version, second.alias) == ("2", "challenger")
+    client = tracker._client
+    assert client.get_model_version(MODEL, "1").tags["bundle_sha256"] == "f" * 64
+    run = client.get_run(first.run_id)
+    assert run.data.metrics["metric.7"] == pytest.approx(0.7)
+    assert run.data.params == {"seed": "0"}
+    assert {a.path for a in client.list_artifacts(first.run_id)} >= {"figures", "report.json"}
+
+
+def test_a_version_gives_its_bundle_back_byte_for_byte(bundle, uri, tmp_path):
+    tracker = Tracker(uri)
+    tracker.register("one", RECORD, bundle, "f" * 64)
+    for reference in ("1", "champion"):
+        fetched = tracker.bundle(reference, tmp_path / f"fetched-{reference}")
+        assert fetched.name == BUNDLE_FOLDER
+        for file in bundle.iterdir():
+            assert (fetched / file.name).read_bytes() == file.read_bytes()
+
+
+def test_unknown_version_is_named(uri, tmp_path):
+    with pytest.raises(ConfigError, match="no version or alias 'nope'"):
+        Tracker(uri).bundle("nope", tmp_path)
+
+
+def test_nothing_is_registered_when_logging_fails(bundle, uri):
+    (bundle / "router.onnx").unlink()
+    tracker = Tracker(uri)
+    with pytest.raises(FileNotFoundError):
+        tracker.register("one", RECORD, bundle, "f" * 64)
+    assert tracker._client.search_registered_models() == []
+
+
+def test_two_processes_at_once_make_one_database_and_one_champion(bundle, tmp_path):
+    uri = f"sqlite:///{tmp_path}/new/mlflow.db"
+    code = (
+        "import sys; from pathlib import Path; from training.tracking import RunRecord, Tracker;"
+        "print(Tracker(sys.argv[1]).register('r', RunRecord(), Path(sys.argv[2]), 'f').alias)"
+    )
+    command = [sys.executable, "-c", code, uri, str(bundle)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert sorted(out.split()[-1] for out, _ in outputs) == ["challenger", "champion"]

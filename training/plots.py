@@ -1,0 +1,113 @@
+"""Figures as small PNGs: cost–quality frontier, reliability diagram, per-task heat map, comparison of two versions."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from training.metrics import hull
+from training.sweep import Floats
+
+matplotlib.use("Agg")
+
+Points = tuple[Floats, Floats]
+DPI = 90
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # No date and no version in the file, so that the same numbers give the same bytes.
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _axes(title: str, *, width: float = 7.0, height: float = 4.6) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=11)
+    return figure, axes
+
+
+def frontier(title: str, routers: Mapping[str, Points], singles: Mapping[str, tuple[float, float]]) -> bytes:
+    """Mean quality against mean cost: every router's hull, every single model.
+
+    Args:
+        title: Title of the figure.
+        routers: (mean costs [K], mean qualities [K]) by name, drawn in order.
+        singles: (mean cost, mean quality) by model.
+    """
+    figure, axes = _axes(title)
+    for name, (cost, quality) in routers.items():
+        xs, ys = hull(cost, quality)
+        style = {"zero": "--", "oracle": ":"}.get(name, "-")
+        axes.plot(
+            xs, ys, style, label=name, linewidth=2.4 if name == "ours" else 1.3, zorder=3 if name == "ours" else 2
+        )
+    _scatter_models(axes, singles)
+    axes.set_xscale("log")
+    axes.set_xlabel("mean cost of a request, USD (log scale)")
+    axes.set_ylabel("mean quality")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="lower right")
+    return _png(figure)
+
+
+def _scatter_models(axes: Axes, singles: Mapping[str, tuple[float, float]]) -> None:
+    for name, (cost, quality) in singles.items():
+        axes.plot(cost, quality, "o", color="black", markersize=4)
+        axes.annotate(name, (cost, quality), fontsize=6, xytext=(3, 3), textcoords="offset points")
+
+
+def reliability(title: str, curves: Mapping[str, tuple[Floats, Floats, Floats]]) -> bytes:
+    """Observed against predicted quality per bin and model.
+
+    Args:
+        title: Title of the figure.
+        curves: By model: mean prediction, mean outcome and number of answers per bin, each [bins].
+    """
+    figure, axes = _axes(title, width=5.2, height=4.8)
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    for name, (predicted, observed, counts) in curves.items():
+        enough = counts >= 10
+        axes.plot(predicted[enough], observed[enough], "o-", markersize=3, linewidth=1, label=name)
+    axes.set_xlabel("predicted P(good answer)")
+    axes.set_ylabel("mean quality observed")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.legend(fontsize=6)
+    return _png(figure)
+
+
+def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], values: Floats) -> bytes:
+    """Values [rows, columns] in 0..1 with their numbers; NaN stays blank."""
+    figure, axes = _axes(title, width=1.9 + 0.62 * len(columns), height=1.7 + 0.26 * len(rows))
+    axes.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", fontsize=7)
+    axes.set_yticks(range(len(rows)), rows, fontsize=7)
+    for i, j in zip(*np.nonzero(np.isfinite(values)), strict=True):
+        ink = "white" if values[i, j] < 0.6 else "black"
+        axes.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", fontsize=6, color=ink)
+    return _png(figure)
+
+
+def differences(title: str, names: Sequence[str], values: Sequence[tuple[float, float, float]]) -> bytes:
+    """Differences with their intervals, one line each, against zero.
+
+    Args:
+        title: Title of the figure.
+        names: What differs.
+        values: (value, low, high) for each.
+    """
+    figure, axes = _axes(title, height=1.4 + 0.34 * len(names))
+    places = np.arange(len(names))
+    value, low, high = np.array(values, dtype=np.float64).reshape(-1, 3).T
+    axes.errorbar(value, places, xerr=np.clip(np.vstack((value - low, high - value)), 0, None), fmt="o", capsize=3)
+    axes.axvline(0, color="grey", linewidth=1)
+    axes.set_yticks(places, names, fontsize=8)
+    axes.invert_yaxis()
+    return _png(figure)
