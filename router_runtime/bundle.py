@@ -1,0 +1,186 @@
+"""Bundles: a folder of ``router.onnx``, ``manifest.json`` and ``MODEL_CARD.md``, opened with suspicion.
+
+Each file is read once, through a descriptor that follows no link; what is checked is what was read. Sizes, versions,
+hashes and the graph's bytes are checked before a session is made, and the probes after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from router_runtime.errors import BundleError, BundleFormatError, BundleTampered
+from router_runtime.features import extract
+from router_runtime.manifest import FORMAT_VERSION, Manifest, parse_manifest
+from router_runtime.messages import Request
+from router_runtime.onnx_guard import ALLOWED_OPS, check_graph
+from router_runtime.scorer import Described, Predictions, Scorer
+
+__all__ = ["ALLOWED_OPS", "FORMAT_VERSION", "MAX_BYTES", "Bundle", "newest_that_opens", "open_bundle", "probe_rows"]
+
+GRAPH, MANIFEST, CARD = "router.onnx", "manifest.json", "MODEL_CARD.md"
+MAX_BYTES = {GRAPH: 64 << 20, MANIFEST: 1 << 20, CARD: 1 << 20}
+TOLERANCE = 1e-4
+"""Largest difference of a probability, and of tokens relative to their number, that another processor may make."""
+
+PROBE_TEXTS = (
+    "",
+    "Hello!",
+    "What is the capital of France? Answer with one word.",
+    "Write a Python function that merges two sorted lists.\n\n```python\ndef merge(a, b):\n    ...\n```",
+    "Prove that $\\sqrt{2}$ is irrational, and explain each step to a pupil of 14 years.",
+    "请把下面的句子翻译成英文：今天天气很好，我们去公园散步吧。",
+    "اكتب قصيدة قصيرة عن البحر",
+    "Summarise: " + "the quick brown fox jumps over the lazy dog. " * 60,
+    "A. 12 kg B. 15 kg C. 18 kg D. 21 kg: which is the mass of 3 boxes of 5 kg?",
+    "😀🎉 lol ok",
+)
+"""Made-up texts, so that a manifest never holds a user's prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle.
+
+    Args:
+        manifest: What it says of itself, checked.
+        onnx: The bytes of the graph.
+        version: Fingerprint, 12 hex digits of the sha256 of the manifest (which holds the other files').
+        scorer: A session over ``onnx`` that reproduced the probes.
+        path: Where it was read.
+    """
+
+    manifest: Manifest
+    onnx: bytes
+    version: str
+    scorer: Scorer
+    path: Path
+
+    def __repr__(self) -> str:
+        return f"Bundle({str(self.path)!r}, version={self.version!r})"
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Opens the bundle in the folder ``path``.
+
+    Raises:
+        BundleFormatError: Not a bundle, truncated, oversized, or of a version that this release cannot read.
+        BundleTampered: A file is not the one that the manifest describes, or the probes came out differently.
+        BundleUnsafe: The graph holds something that is not allowed.
+    """
+    folder = Path(path)
+    try:
+        return _open(folder)
+    except BundleError as error:
+        raise type(error)(f"{folder}: {error}") from error
+
+
+def _open(folder: Path) -> Bundle:
+    files = _read_folder(folder)
+    manifest = parse_manifest(files[MANIFEST])
+    for name in (GRAPH, CARD):
+        if hashlib.sha256(files[name]).hexdigest() != manifest.files.get(name):
+            raise BundleTampered(f"{name} is not the file that manifest.json describes (its sha256 differs)")
+    check_graph(files[GRAPH])
+    scorer = Scorer(files[GRAPH], manifest)
+    _check_probes(scorer, manifest)
+    return Bundle(manifest, files[GRAPH], hashlib.sha256(files[MANIFEST]).hexdigest()[:12], scorer, folder)
+
+
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    """The three files, all from one folder even where another one takes its name meanwhile."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise BundleFormatError(f"no bundle there: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        return {name: _read_file(handle, name) for name in MAX_BYTES}
+    finally:
+        os.close(handle)
+
+
+def _read_file(folder: int, name: str) -> bytes:
+    limit = MAX_BYTES[name]
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        raise BundleFormatError(f"{name} cannot be opened: {error.strerror} (links are not followed)") from error
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleFormatError(f"{name} is no regular file")
+        if status.st_size > limit:
+            raise BundleFormatError(f"{name} has {status.st_size} bytes, at most {limit} are read")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise BundleFormatError(f"{name} grew beyond {limit} bytes while it was read")
+    return data
+
+
+def probe_rows(graph: bytes, manifest: Described) -> list[dict[str, object]]:
+    """The ``probes`` of a manifest: what ``graph`` gives for :data:`PROBE_TEXTS`.
+
+    Args:
+        graph: Bytes of ``router.onnx``.
+        manifest: Anything with its models and domains.
+    """
+    scorer = Scorer(graph, manifest)
+    rows: list[dict[str, object]] = []
+    for text in PROBE_TEXTS:
+        found = _predict(scorer, text)
+        quality, tokens = (values.astype(float).tolist() for values in (found.quality, found.output_tokens))
+        rows.append({"text": text, "quality": quality, "output_tokens": tokens})
+    return rows
+
+
+def _predict(scorer: Scorer, text: str) -> Predictions:
+    """Predictions for each known model and for an unknown one."""
+    n = scorer.unknown + 1
+    descriptor = np.zeros((n, 1 + len(scorer.domains)), dtype=np.float32)
+    descriptor[-1, 0] = 0.5
+    return scorer.predict(extract(Request(text)), np.arange(n, dtype=np.int64), descriptor)
+
+
+def _check_probes(scorer: Scorer, manifest: Manifest) -> None:
+    for number, probe in enumerate(manifest.probes):
+        found = _predict(scorer, probe.text)
+        wanted_quality, wanted_tokens = np.array(probe.quality), np.array(probe.output_tokens)
+        shapes_fit = found.quality.shape == wanted_quality.shape and found.output_tokens.shape == wanted_tokens.shape
+        if not (
+            shapes_fit
+            and bool(np.all(np.abs(found.quality - wanted_quality) <= TOLERANCE))
+            and bool(np.all(np.abs(found.output_tokens - wanted_tokens) <= TOLERANCE * np.maximum(wanted_tokens, 1)))
+        ):
+            raise BundleTampered(f"the graph does not give what manifest.json says for probe {number}")
+
+
+def newest_that_opens(paths: Iterable[str | Path]) -> tuple[Bundle, list[BundleError]]:
+    """The bundle of ``paths`` that was written last, of those that open.
+
+    Returns:
+        The bundle, and the refusals of those that are newer, newest first.
+
+    Raises:
+        BundleFormatError: Where none opens.
+    """
+    refusals: list[BundleError] = []
+    for path in sorted((Path(path) for path in paths), key=_written, reverse=True):
+        try:
+            return open_bundle(path), refusals
+        except BundleError as error:
+            refusals.append(error)
+    reasons = "; ".join(str(error) for error in refusals) or "there is none"
+    raise BundleFormatError(f"no bundle opens: {reasons}")
+
+
+def _written(path: Path) -> int:
+    try:
+        return (path / MANIFEST).stat().st_mtime_ns
+    except (OSError, ValueError):
+        return -1

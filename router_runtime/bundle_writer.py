@@ -1,0 +1,120 @@
+"""Writes bundles so that a reader sees the old one or the new one, never a half; used by training."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from router_runtime.bundle import CARD, FORMAT_VERSION, GRAPH, MANIFEST, MAX_BYTES, probe_rows
+from router_runtime.errors import BundleFormatError
+from router_runtime.features import FEATURES_VERSION
+from router_runtime.manifest import parse_manifest
+from router_runtime.onnx_guard import check_graph
+
+_AT_FDCWD, _EXCHANGE = -100, 2
+
+
+@dataclass(frozen=True)
+class _Described:
+    models: Sequence[Any]
+    domains: Sequence[str]
+
+
+def write_bundle(path: str | Path, graph: bytes, manifest: Mapping[str, Any], model_card: str) -> Path:
+    """Writes a bundle to the folder ``path``, in place of one that may be there, at once.
+
+    Args:
+        path: Folder of the bundle.
+        graph: Bytes of ``router.onnx``.
+        manifest: ``models`` (mappings with a name, in the graph's order), ``domains``, and all else that it shall say.
+            Versions, hashes and, where absent, probes are filled in here.
+        model_card: Markdown.
+
+    Raises:
+        BundleFormatError: Where :func:`router_runtime.bundle.open_bundle` would refuse it; nothing is written then.
+        BundleUnsafe: As above, for what the graph holds.
+    """
+    check_graph(graph)
+    described = _Described(manifest.get("models", ()), manifest.get("domains", ()))
+    digests = {GRAPH: hashlib.sha256(graph).hexdigest(), CARD: hashlib.sha256(model_card.encode()).hexdigest()}
+    document = {
+        "probes": manifest.get("probes") or probe_rows(graph, described),
+        **{key: value for key, value in manifest.items() if key != "probes"},
+        "format_version": FORMAT_VERSION,
+        "features_version": FEATURES_VERSION,
+        "files": digests,
+    }
+    try:
+        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise BundleFormatError(f"the manifest is not plain JSON: {error}") from error
+    files = {GRAPH: graph, MANIFEST: text.encode(), CARD: model_card.encode()}
+    parse_manifest(files[MANIFEST])
+    for name, data in files.items():
+        if len(data) > MAX_BYTES[name]:
+            raise BundleFormatError(f"{name} would have {len(data)} bytes, at most {MAX_BYTES[name]} are read")
+    return _replace(Path(path), files)
+
+
+def _replace(target: Path, files: Mapping[str, bytes]) -> Path:
+    """Writes ``files`` beside ``target``, then puts the folder in its place; one writer at a time."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        for name, data in files.items():
+            _write_synced(staging / name, data)
+        staging.chmod(0o755)
+        _sync_folder(staging)
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            _put(staging, target)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)  # the old bundle now, where there was one
+    return target
+
+
+def _put(staging: Path, target: Path) -> None:
+    if not target.exists():
+        staging.rename(target)
+    elif not _exchange(staging, target):
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
+        target.rename(aside / "bundle")
+        staging.rename(target)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two folders in one step (Linux's renameat2); False where the system or the file system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    done: int = renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE)
+    return done == 0
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
