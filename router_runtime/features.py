@@ -12,14 +12,14 @@ are hashed into one space of :data:`HASH_SIZE` ids, each kind into its own part,
 from __future__ import annotations
 
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from router_runtime.messages import Request
 from router_runtime.structural import STRUCTURAL, structural_numbers
-from router_runtime.words import BITS_32, FRONT, K2, K5, LOWERED, WORD_ROWS, pad, read_words, scale, u64
+from router_runtime.words import BITS_32, FRONT, K2, K5, LOWERED, WORD_ROWS, Words, pad, read_words, scale, u64
 
 __all__ = [
     "BIGRAM_START",
@@ -44,7 +44,7 @@ INTENT_ROWS = 256
 BIGRAM_START = WORD_ROWS
 GRAM_START = BIGRAM_START + BIGRAM_ROWS
 INTENT_START = GRAM_START + GRAM_ROWS
-HASH_SIZE = INTENT_START + INTENT_ROWS
+HASH_SIZE = INTENT_START + INTENT_ROWS  # 65536 at most: ids are sorted as 16-bit numbers
 
 GRAM_HEAD = 2048
 GRAM_TAIL = 1024
@@ -73,15 +73,26 @@ def extract(request: Request) -> Features:
     padded = pad(raw)
     lowered = padded.translate(LOWERED)
     words = read_words(padded, lowered)
-    seen = np.zeros(HASH_SIZE, dtype=np.bool_)
-    seen[words.ids] = True
-    distinct = int(np.count_nonzero(seen[:WORD_ROWS]))
-    if len(words.ids) > 1:
-        seen[_bigram_ids(words.hashes)] = True
-    _mark_grams(seen, lowered, len(raw))
-    if request.intent is not None:
-        seen[_intent_id(request.intent)] = True
-    return Features(seen.nonzero()[0], structural_numbers(request, raw, padded, words, distinct))
+    ids = _unique(_all_ids(request.intent, lowered, words, len(raw)))
+    distinct = int(ids.searchsorted(WORD_ROWS))
+    return Features(ids, structural_numbers(request, raw, padded, words, distinct))
+
+
+def _all_ids(intent: str | None, lowered: bytes, words: Words, length: int) -> npt.NDArray[np.uint16]:
+    """Ids of all kinds, in no order and with repeats."""
+    kinds: list[npt.NDArray[Any]] = [words.ids, _bigram_ids(words.hashes), *_gram_ids(lowered, length)]
+    if intent is not None:
+        kinds.append(np.array([_intent_id(intent)]))
+    return np.concatenate(kinds, dtype=np.uint16, casting="unsafe")
+
+
+def _unique(ids: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
+    """Each id once, in order. Radix sort of 16 bits: half the time of a mask, and it leaves the caches alone."""
+    ids.sort(kind="stable")
+    is_first = np.empty(len(ids), dtype=np.bool_)
+    is_first[:1] = True
+    np.not_equal(ids[1:], ids[:-1], out=is_first[1:])
+    return ids[is_first].astype(np.int64)
 
 
 def _clip(text: str) -> bytes:
@@ -109,20 +120,17 @@ def _bigram_ids(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     return ids
 
 
-def _mark_grams(seen: npt.NDArray[np.bool_], lowered: bytes, length: int) -> None:
-    """Marks the windows of 4 lowercased bytes, blanks and symbols included.
+def _gram_ids(lowered: bytes, length: int) -> list[npt.NDArray[np.uint32]]:
+    """Ids of the windows of 4 lowercased bytes, blanks and symbols included.
 
-    Of a long text only the head and the tail: the whole of it would mark most of the rows and tell little.
+    Of a long text only of the head and the tail: the whole of it would give most of the ids and tell little.
     """
     if length <= GRAM_HEAD + GRAM_TAIL:
-        if length > 3:
-            seen[_gram_ids(lowered, FRONT, length)] = True
-        return
-    seen[_gram_ids(lowered, FRONT, GRAM_HEAD)] = True
-    seen[_gram_ids(lowered, FRONT + length - GRAM_TAIL, GRAM_TAIL)] = True
+        return [_windows(lowered, FRONT, length)] if length > 3 else []
+    return [_windows(lowered, FRONT, GRAM_HEAD), _windows(lowered, FRONT + length - GRAM_TAIL, GRAM_TAIL)]
 
 
-def _gram_ids(lowered: bytes, start: int, length: int) -> npt.NDArray[np.int64]:
+def _windows(lowered: bytes, start: int, length: int) -> npt.NDArray[np.uint32]:
     """Ids of the 4-byte windows of ``lowered[start : start + length]``."""
     windows: npt.NDArray[np.uint32] = np.ndarray((length - 3,), "<u4", buffer=lowered, offset=start, strides=(1,))
     ids = windows * _GRAM_K
@@ -130,7 +138,7 @@ def _gram_ids(lowered: bytes, start: int, length: int) -> npt.NDArray[np.int64]:
     ids *= _GRAM_K
     ids >>= _GRAM_SHIFT
     ids += _GRAM_START
-    return ids.astype(np.int64)  # a scatter by int64 is twice as fast as one by uint32, the cast included
+    return ids
 
 
 def _intent_id(intent: str) -> int:
