@@ -67,11 +67,12 @@ def _add_text(b: _Builder, parts: GraphParts) -> None:
     b.node("Softmax", ["domain_logits"], "domain", axis=0)
 
 
-def _constants(parts: GraphParts) -> dict[str, Floats]:
-    """Per-model constants [M + 1, width] by name, in the order in which they stand in one table."""
-    m = len(parts.models)
+def _model_table(parts: GraphParts) -> dict[str, Floats]:
+    """All that is known per model, [M + 1, width] by name: the columns of one table, in order."""
+    m, d = len(parts.models), len(parts.domains)
     unknown = np.zeros((m + 1, 2), dtype=np.float32)
     unknown[m] = parts.unknown
+    n_shared = len(STRUCTURAL) + parts.n_scores - m
     table = {
         "own_slope": unknown[:, :1],
         "own_offset": unknown[:, 1:],
@@ -79,6 +80,9 @@ def _constants(parts: GraphParts) -> dict[str, Floats]:
         "calibration_offset": parts.calibration[:, 1:],
         "tokens_offset": parts.tokens[:, :1],
         "tokens_slope": parts.tokens[:, 1:],
+        "learnt": np.vstack((parts.quality_table, np.zeros((1, 1 + d), dtype=np.float32))),
+        # Zeros where the prompt's own numbers go: one broadcast Add then repeats those for each candidate.
+        "own_extra": np.hstack((np.zeros((m + 1, n_shared), dtype=np.float32), parts.extra)),
     }
     if parts.latency is not None:
         table |= {"latency_offset": parts.latency[:, :1], "latency_slope": parts.latency[:, 1:]}
@@ -86,19 +90,17 @@ def _constants(parts: GraphParts) -> dict[str, Floats]:
 
 
 def _add_candidates(b: _Builder, parts: GraphParts) -> None:
-    """``rows`` [C, F] and ``own`` [C, 1] from ``models``, ``descriptor`` and the text scores."""
+    """``own``, ``prior`` and ``strength``, each [C, 1], and the other columns of the model table."""
     m, d = len(parts.models), len(parts.domains)
     b.node("Unsqueeze", ["models", b.constant("axis_1", [1], np.int64)], "model_column")
-    constants = _constants(parts)
-    b.node("Gather", [b.constant("constants", np.hstack(list(constants.values()))), "models"], "own_constants", axis=0)
-    b.split("own_constants", {name: array.shape[1] for name, array in constants.items()}, axis=1)
+    table = _model_table(parts)
+    b.node("Gather", [b.constant("model_table", np.hstack(list(table.values()))), "models"], "of_model", axis=0)
+    b.split("of_model", {name: array.shape[1] for name, array in table.items()}, axis=1)
     # What is declared of an unknown model stands where a known one has its table; no declared strength means its prior.
     b.node("Equal", ["model_column", b.constant("unknown_index", [m], np.int64)], "is_unknown")
     b.node("Gather", ["descriptor", b.constant("first", [0], np.int64)], "declared_prior", axis=1)
     b.node("Greater", ["descriptor", b.constant("zero", [0.0])], "is_declared")
     b.node("Where", ["is_declared", "descriptor", "declared_prior"], "declared")
-    table = np.vstack((parts.quality_table, np.zeros((1, 1 + d), dtype=np.float32)))
-    b.node("Gather", [b.constant("quality_table", table), "models"], "learnt", axis=0)
     b.node("Where", ["is_unknown", "declared", "learnt"], "described")
     b.split("described", {"prior": 1, "strengths": d}, axis=1)
     b.node("Unsqueeze", ["domain", "axis_1"], "domain_column")
@@ -110,10 +112,8 @@ def _add_candidates(b: _Builder, parts: GraphParts) -> None:
 
 
 def _add_rows(b: _Builder, parts: GraphParts) -> None:
-    """``rows`` [C, F]: one broadcast Add repeats the prompt's numbers and puts the per-model extras beside them."""
-    n_shared, width = len(STRUCTURAL) + parts.n_scores - len(parts.models), parts.extra.shape[1]
-    padded = np.hstack((np.zeros((len(parts.extra), n_shared), dtype=np.float32), parts.extra))
-    b.node("Gather", [b.constant("extra", padded), "models"], "own_extra", axis=0)
+    """``rows`` [C, F], the columns of :func:`training.graph_parts.row_names`."""
+    width = parts.extra.shape[1]
     shared = ["structural", "difficulty", "domain_logits", "token_score"]
     if parts.n_scores > len(parts.models) + len(parts.domains) + 2:
         shared.append("scores_more")
