@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from router_runtime.policy import PolicySettings, action_dist, scores
 from training.bootstrap import group_codes, group_sums
 from training.metrics import Reference
 
@@ -74,21 +75,25 @@ class Predicted:
 
 
 def choose(predicted: Predicted, price_of_quality: float) -> Choices:
-    """The model [n] of highest q̂ − λ·ĉ; a tie goes to the cheaper one.
+    """The model [n] that the serving policy takes, by the very function that serves.
 
     Args:
         predicted: q̂ and ĉ.
-        price_of_quality: λ, quality given up for one USD; infinity takes the cheapest.
+        price_of_quality: λ of q̂ − λ·ĉ, quality given up for one USD; infinity takes the cheapest.
     """
+    settings = settings_at(price_of_quality)
+    chosen = action_dist(scores(predicted.quality, predicted.cost, None, None, None, settings), None, settings)
+    best: Choices = chosen.argmax(axis=1)
+    return best
+
+
+def settings_at(price_of_quality: float) -> PolicySettings:
+    """The balanced policy of Lagrangian price λ: t = ½ and an answer worth 1/λ USD; t = 1 at λ = 0, t = 0 at ∞."""
+    if price_of_quality == 0.0:
+        return PolicySettings(strategy="balanced", trade_off=1.0)
     if np.isinf(price_of_quality):
-        utility = -predicted.cost
-        tie = predicted.quality
-    else:
-        utility = predicted.quality - price_of_quality * predicted.cost
-        tie = -predicted.cost
-    best = utility.max(axis=1, keepdims=True)
-    chosen: Choices = np.where(utility >= best, tie, -np.inf).argmax(axis=1)
-    return chosen
+        return PolicySettings(strategy="balanced", trade_off=0.0)
+    return PolicySettings(strategy="balanced", trade_off=0.5, answer_value_usd=1.0 / price_of_quality)
 
 
 def trade_offs(predicted: Predicted) -> Floats:

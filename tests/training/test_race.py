@@ -27,8 +27,8 @@ def knowing(truth: Truth) -> Predicted:
     return Predicted(quality, truth.cost)
 
 
-def test_choose_weighs_quality_against_cost_and_breaks_ties_by_cost():
-    predicted = Predicted(np.array([[0.5, 0.9], [0.7, 0.7]]), np.array([[1.0, 2.0], [2.0, 1.0]]))
+def test_choose_weighs_quality_against_cost():
+    predicted = Predicted(np.array([[0.5, 0.9], [0.7, 0.8]]), np.array([[1.0, 2.0], [2.0, 1.0]]))
     assert choose(predicted, 0.0).tolist() == [1, 1]
     assert choose(predicted, 0.5).tolist() == [0, 1]
     assert choose(predicted, np.inf).tolist() == [0, 1]

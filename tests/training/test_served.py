@@ -1,0 +1,70 @@
+"""A bundle on a table: the runtime's own path, with models that the bundle does not know."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from router_runtime.bundle import open_bundle
+from router_runtime.bundle_writer import write_bundle
+from tests.training.graph_examples import linear_parts
+from tests.training.table_examples import PRICES, small_table
+from training.export import export_graph
+from training.served import bundle_predictions, declared_priors, input_tokens, predicted_cost
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    parts = linear_parts(2, 2)
+    manifest = {"models": [{"name": "cheap"}, {"name": "dear"}], "domains": list(parts.domains)}
+    folder = write_bundle(tmp_path_factory.mktemp("bundles") / "one", export_graph(parts), manifest, "# Card\n")
+    return open_bundle(folder)
+
+
+def test_known_models_are_predicted_by_name_and_unknown_ones_by_prior(bundle):
+    table = small_table(30)
+    low = bundle_predictions(bundle, table, priors={"middle": 0.1})
+    high = bundle_predictions(bundle, table, priors={"middle": 0.9})
+    assert low.quality.shape == (30, 3)
+    assert np.array_equal(low.quality[:, [0, 2]], high.quality[:, [0, 2]])
+    assert (low.quality[:, 1] < high.quality[:, 1]).all()
+
+
+def test_order_of_the_table_does_not_matter(bundle):
+    table = small_table(30)
+    flipped = type(table)(table.prompts, table.outcomes, table.models.iloc[::-1].reset_index(drop=True), table.name)
+    ours, theirs = bundle_predictions(bundle, table), bundle_predictions(bundle, flipped)
+    assert np.array_equal(ours.quality, theirs.quality[:, ::-1])
+    assert ours.cost == pytest.approx(theirs.cost[:, ::-1])
+
+
+def test_progress_sees_every_prompt(bundle):
+    seen = []
+
+    def track(texts):
+        for text in texts:
+            seen.append(text)
+            yield text
+
+    table = small_table(30)
+    bundle_predictions(bundle, table, track=track)
+    assert seen == table.prompts["text"].tolist()
+
+
+def test_cost_is_tokens_at_the_tables_prices():
+    table = small_table(12)
+    cost = predicted_cost(table, np.full((12, 3), 100.0))
+    expected = (input_tokens(table.prompts["text"].tolist()) * PRICES["dear"] + 100 * 2 * PRICES["dear"]) / 1e6
+    assert cost[:, 2] == pytest.approx(expected)
+    table.models["price_in_per_m"] = [np.nan, 1.0, 10.0]
+    assert predicted_cost(table, np.full((12, 3), 100.0))[:, 0] == pytest.approx(table.matrix("cost_usd")[:, 0].mean())
+
+
+def test_priors_of_the_table_are_overridden_by_those_given():
+    table = small_table(12)
+    table.models["quality_prior"] = [0.2, np.nan, 0.9]
+    assert declared_priors(table, {"dear": 0.7}) == {"cheap": 0.2, "dear": 0.7}
+
+
+def test_input_tokens_of_nothing_and_of_lone_surrogates_are_at_least_one():
+    assert input_tokens(["", "\ud800", "x" * 400]).tolist() == [1.0, 1.0, 100.0]
