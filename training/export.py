@@ -21,6 +21,7 @@ from training.graph_parts import Floats, GraphParts, check_parts, row_names
 from training.trees import TARGET_OPSET, tree_attributes
 
 MAX_LOG_TOKENS = 11.0
+QUALITY_LIMIT = 0.005
 
 
 class _Builder:
@@ -108,7 +109,23 @@ def _add_candidates(b: _Builder, parts: GraphParts) -> None:
     b.node("Gather", ["scores", "model_column"], "own_score", axis=0)
     b.node("Mul", ["prior", "own_slope"], "own_from_prior")
     b.node("Add", ["own_from_prior", "own_offset"], "own_shift")
-    b.node("Add", ["own_score", "own_shift"], "own")
+    if parts.blend is None:
+        b.node("Add", ["own_score", "own_shift"], "own")
+    else:
+        b.node("Add", ["own_score", "own_shift"], "own_quality")
+        _add_blend(b, parts.blend)
+
+
+def _add_blend(b: _Builder, blend: float) -> None:
+    """``own`` = the logit of a mean of ``strength`` and ``own_quality``, cut to keep it finite."""
+    b.node("Mul", ["strength", b.constant("blend", blend)], "from_domains")
+    b.node("Mul", ["own_quality", b.constant("blend_rest", 1.0 - blend)], "from_text")
+    b.node("Add", ["from_domains", "from_text"], "blended")
+    limits = [b.constant("quality_low", QUALITY_LIMIT), b.constant("quality_high", 1.0 - QUALITY_LIMIT)]
+    b.node("Clip", ["blended", *limits], "own_probability")
+    b.node("Sub", [b.constant("certain", 1.0), "own_probability"], "own_failure")
+    b.node("Div", ["own_probability", "own_failure"], "own_odds")
+    b.node("Log", ["own_odds"], "own")
 
 
 def _add_rows(b: _Builder, parts: GraphParts) -> None:

@@ -53,12 +53,15 @@ class GraphParts:
         text: The linear text model.
         quality_table: float32 [M, 1 + D], mean quality of each model, and in each domain, 0..1.
         extra: float32 [M + 1, E], learnt columns for the trees; the last row is for unknown models.
-        unknown: Own score of an unknown model = difficulty + unknown[0] · prior + unknown[1].
+        unknown: Text score of an unknown model = difficulty + unknown[0] · prior + unknown[1].
         booster: LightGBM booster on the rows of :func:`row_names`, or None for the linear scores alone.
         own_weight: The logit is the trees' raw score + own_weight · own score.
         calibration: float32 [M + 1, 2], P(good) = sigmoid(a · logit + b).
         tokens: float32 [M + 1, 2], output tokens = exp(a + b · token score).
         latency: float32 [M + 1, 2], ms = a + b · output tokens; None where no latency was logged.
+        blend: None where a model's text score is its own score, a logit. Else text scores are qualities, 0..1, and own
+            score = logit(blend · strength + (1 − blend) · text score), strength being the model's mean quality in the
+            domains that the prompt may belong to.
     """
 
     models: tuple[str, ...]
@@ -72,6 +75,7 @@ class GraphParts:
     calibration: Floats
     tokens: Floats
     latency: Floats | None = None
+    blend: float | None = None
 
     @property
     def n_scores(self) -> int:

@@ -16,9 +16,9 @@ from training.parity import ParityError, candidate_rows, check_parity
 from training.trees import convertible, floor_float32
 
 OPERATORS = {
-    *("Add", "Cast", "Clip", "Concat", "ConstantOfShape", "Div", "Equal", "Exp", "Gather", "Greater", "MatMul"),
-    *("MatMulInteger", "Mul", "Shape", "Sigmoid", "Softmax", "Split", "Sqrt", "Squeeze", "TreeEnsembleRegressor"),
-    *("Unsqueeze", "Where"),
+    *("Add", "Cast", "Clip", "Concat", "ConstantOfShape", "Div", "Equal", "Exp", "Gather", "Greater", "Log", "MatMul"),
+    *("MatMulInteger", "Mul", "Shape", "Sigmoid", "Softmax", "Split", "Sqrt", "Squeeze", "Sub"),
+    *("TreeEnsembleRegressor", "Unsqueeze", "Where"),
 }
 
 
@@ -96,6 +96,21 @@ def test_rows_are_those_of_the_definition(features, low_rank):
         np.testing.assert_array_equal(got[:, names.index("extra_0")], parts.extra[[2, 0, 3], 0])
 
 
+def test_a_blend_is_the_logit_of_the_weighted_mean(features):
+    parts = replace(linear_parts(), blend=0.6)
+    names = row_names(parts)
+    for prompt, got in zip(features[:30], candidate_rows(parts, features[:30]), strict=True):
+        quality = 0.6 * got[:, names.index("strength")] + 0.4 * plain_scores(parts, prompt)[:3]
+        quality = np.clip(quality, 0.005, 0.995)
+        np.testing.assert_allclose(got[:, names.index("own")], np.log(quality / (1 - quality)), atol=2e-3)
+
+
+def test_a_booster_over_a_blend_keeps_parity(features):
+    parts = replace(linear_parts(), blend=0.6, own_weight=1.0)
+    parts = replace(parts, booster=train_booster(parts, features))
+    assert check_parity(parts, export_graph(parts), features, min_rows=300) <= 1e-5
+
+
 def test_heads_follow_their_formulas(features):
     parts = linear_parts()
     models, descriptor = np.arange(4), np.full((4, 3), 0.5, dtype=np.float32)
@@ -129,7 +144,9 @@ def test_no_ids_is_as_good_as_any(parts, features):
         np.testing.assert_array_equal(quality(empty), first)
 
 
-def test_the_export_is_deterministic_and_uses_standard_operators_only(parts):
+@pytest.mark.parametrize("blend", [None, 0.5])
+def test_the_export_is_deterministic_and_uses_standard_operators_only(parts, blend):
+    parts = replace(parts, blend=blend)
     graph = export_graph(parts)
     assert graph == export_graph(parts)
     model = onnx.load_from_string(graph)
