@@ -1,50 +1,80 @@
-"""A bundle's predictions for a table, prompt by prompt through the runtime's own features and scorer."""
+"""Predictions for a table as the runtime makes them: its own features, the exported graph, prompt by prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from router_runtime.bundle import Bundle
-from router_runtime.features import extract
+from router_runtime.features import Features, extract
 from router_runtime.messages import Request
+from router_runtime.scorer import Scorer
 from training.dataset import Table
+from training.export import export_graph
+from training.graph_parts import GraphParts
 from training.sweep import Predicted
 
 Floats = npt.NDArray[np.float64]
-Track = Callable[[Sequence[str]], Iterable[str]]
 BYTES_PER_TOKEN = 4.0
 UNKNOWN_PRIOR = 0.5
 
 
-def bundle_predictions(
-    bundle: Bundle, table: Table, *, priors: Mapping[str, float] | None = None, track: Track | None = None
-) -> Predicted:
-    """q̂ and ĉ of the table's prompts and models, as the runtime would compute them.
+@dataclass(frozen=True)
+class Served:
+    """A router as it would serve.
 
-    Models that the bundle does not know are described by their prior: ``priors``, else the table's ``quality_prior``
+    Args:
+        scorer: A session over its graph.
+        models: The models that it knows, in the graph's order.
+    """
+
+    scorer: Scorer
+    models: tuple[str, ...]
+
+
+def served_bundle(bundle: Bundle) -> Served:
+    """The router of an opened bundle."""
+    return Served(bundle.scorer, tuple(model.name for model in bundle.manifest.models))
+
+
+def served_parts(parts: GraphParts) -> Served:
+    """The router of fitted parts, through the graph that they are exported to."""
+    return Served(Scorer(export_graph(parts), parts), parts.models)
+
+
+def features_of(texts: Iterable[str]) -> list[Features]:
+    """Features of bare prompts."""
+    return [extract(Request(text)) for text in texts]
+
+
+def predict_table(
+    served: Served, table: Table, features: Iterable[Features], *, priors: Mapping[str, float] | None = None
+) -> Predicted:
+    """q̂ and ĉ of the table's prompts and models.
+
+    Models that the router does not know are described by their prior: ``priors``, else the table's ``quality_prior``
     column, else 0.5.
 
     Args:
-        bundle: An opened bundle.
+        served: The router.
         table: Prompts and models (with prices).
+        features: Of the table's prompts, in order.
         priors: Quality prior by model.
-        track: Wraps the prompts to show progress.
     """
-    texts = [str(text) for text in table.prompts["text"]]
-    known = {model.name: index for index, model in enumerate(bundle.manifest.models)}
+    known = {name: index for index, name in enumerate(served.models)}
     models = np.array([known.get(name, len(known)) for name in table.model_names], dtype=np.int64)
-    descriptor = np.zeros((len(models), 1 + len(bundle.manifest.domains)), dtype=np.float32)
-    descriptor[:, 0] = [declared_priors(table, priors).get(name, UNKNOWN_PRIOR) for name in table.model_names]
-    quality, tokens = [], []
-    for text in texts if track is None else track(texts):
-        found = bundle.scorer.predict(extract(Request(text)), models, descriptor)
-        quality.append(found.quality)
-        tokens.append(found.output_tokens)
-    return Predicted(np.array(quality, dtype=np.float64), predicted_cost(table, np.array(tokens, dtype=np.float64)))
+    descriptor = np.zeros((len(models), 1 + len(served.scorer.domains)), dtype=np.float32)
+    declared = declared_priors(table, priors)
+    descriptor[:, 0] = [declared.get(name, UNKNOWN_PRIOR) for name in table.model_names]
+    found = [served.scorer.predict(one, models, descriptor) for one in features]
+    shape = (len(found), len(models))
+    quality = np.array([one.quality for one in found], dtype=np.float64).reshape(shape)
+    tokens = np.array([one.output_tokens for one in found], dtype=np.float64).reshape(shape)
+    return Predicted(quality, predicted_cost(table, tokens))
 
 
 def declared_priors(table: Table, priors: Mapping[str, float] | None = None) -> dict[str, float]:

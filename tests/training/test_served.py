@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,23 @@ from router_runtime.bundle_writer import write_bundle
 from tests.training.graph_examples import linear_parts
 from tests.training.table_examples import PRICES, small_table
 from training.export import export_graph
-from training.served import bundle_predictions, declared_priors, input_tokens, predicted_cost
+from training.served import (
+    declared_priors,
+    features_of,
+    input_tokens,
+    predict_table,
+    predicted_cost,
+    served_bundle,
+    served_parts,
+)
+
+
+def predictions(served, table, **options):
+    return predict_table(served, table, features_of(table.prompts["text"]), **options)
+
+
+def bundle_predictions(bundle, table, **options):
+    return predictions(served_bundle(bundle), table, **options)
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +56,10 @@ def test_order_of_the_table_does_not_matter(bundle):
     assert ours.cost == pytest.approx(theirs.cost[:, ::-1])
 
 
-def test_progress_sees_every_prompt(bundle):
-    seen = []
-
-    def track(texts):
-        for text in texts:
-            seen.append(text)
-            yield text
-
+def test_parts_serve_as_the_bundle_that_they_become(bundle):
     table = small_table(30)
-    bundle_predictions(bundle, table, track=track)
-    assert seen == table.prompts["text"].tolist()
+    parts = replace(linear_parts(2, 2), models=("cheap", "dear"))
+    assert np.array_equal(bundle_predictions(bundle, table).quality, predictions(served_parts(parts), table).quality)
 
 
 def test_cost_is_tokens_at_the_tables_prices():
