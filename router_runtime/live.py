@@ -1,0 +1,138 @@
+"""What serves now: registry, bundle and disabled models, taken over from their files when those change.
+
+A change is looked for at most once a second and read on a thread of its own; a decision goes on with the former
+snapshot meanwhile. What is not valid is refused, said, and leaves the former one serving.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from router_runtime.bundle import MANIFEST, Bundle, open_bundle
+from router_runtime.errors import PointsmanError
+from router_runtime.hooks import Observer, Swapped, SwapRefused
+from router_runtime.overrides import FILE, read_disabled
+from router_runtime.registry import Registry
+from router_runtime.registry_reader import load_registry
+from router_runtime.snapshot import Snapshot, make_snapshot
+
+CHECK_EVERY_S = 1.0
+
+_Signature = tuple[int, int, int] | None
+
+
+class Live:
+    """The snapshot in force; safe to use from several threads.
+
+    Args:
+        registry: A registry, or the path of its file, which is then watched.
+        bundle: A bundle, or the path of its folder, which is then watched; None for none.
+        state_dir: Where models are disabled; None = nowhere.
+        clock: UTC seconds since the epoch.
+        observer: Is told of swaps and refusals.
+
+    Raises:
+        RegistryError: Where the registry is not valid at the start.
+        BundleError: Likewise.
+        StoreError: Likewise.
+    """
+
+    def __init__(
+        self,
+        registry: Registry | Path,
+        bundle: Bundle | Path | None,
+        state_dir: Path | None,
+        clock: Callable[[], float],
+        observer: Observer,
+    ) -> None:
+        self._clock, self._observer, self._state_dir = clock, observer, state_dir
+        self._registry_file = registry if isinstance(registry, Path) else None
+        self._bundle_folder = bundle if isinstance(bundle, Path) else None
+        self._guard = threading.Lock()
+        self._seen = self._signatures()
+        self._registry = load_registry(registry) if isinstance(registry, Path) else registry
+        self._bundle = open_bundle(bundle) if isinstance(bundle, Path) else bundle
+        self._disabled = read_disabled(state_dir) if state_dir else {}
+        self._check_at = clock() + CHECK_EVERY_S
+        self._snapshot = self._make()
+
+    def snapshot(self, now: float) -> Snapshot:
+        """The one to decide by at ``now``; once a second it looks whether a file changed."""
+        if now >= self._check_at:
+            self._check_at = now + CHECK_EVERY_S
+            if self._signatures() != self._seen:
+                threading.Thread(target=self.refresh, name="pointsman-reload", daemon=True).start()
+        snapshot = self._snapshot
+        if now >= snapshot.valid_until:
+            with self._guard:
+                snapshot = self._snapshot = self._make()
+        return snapshot
+
+    def refresh(self) -> None:
+        """Takes over what changed, at once; returns when it is in force or was refused."""
+        with self._guard:
+            before, self._seen = self._seen, self._signatures()
+            names = ("registry", "bundle", "overrides")
+            for what, old, new in zip(names, before, self._seen, strict=True):
+                if old != new:
+                    self._reload(what)
+            self._snapshot = self._make()
+
+    def swap_bundle(self, bundle: Bundle | Path | None) -> None:
+        """Serves another bundle from now on.
+
+        Raises:
+            BundleError: Where it does not open; the former one goes on serving.
+        """
+        try:
+            opened = open_bundle(bundle) if isinstance(bundle, Path) else bundle
+        except PointsmanError as error:
+            self._observer(SwapRefused("bundle", error))
+            raise
+        with self._guard:
+            self._bundle = opened
+            self._bundle_folder = bundle if isinstance(bundle, Path) else None
+            self._seen = (self._seen[0], self._signatures()[1], self._seen[2])
+            self._snapshot = self._make()
+        self._observer(Swapped("bundle", opened.version if opened else "none"))
+
+    def _reload(self, what: str) -> None:
+        try:
+            version = self._read(what)
+        except PointsmanError as error:
+            self._observer(SwapRefused(what, error))
+        else:
+            self._observer(Swapped(what, version))
+
+    def _read(self, what: str) -> str:
+        """Reads one of the sources; returns its version."""
+        if what == "registry" and self._registry_file is not None:
+            self._registry = load_registry(self._registry_file)
+            return self._registry.version
+        if what == "bundle" and self._bundle_folder is not None:
+            self._bundle = open_bundle(self._bundle_folder)
+            return self._bundle.version
+        self._disabled = read_disabled(self._state_dir) if self._state_dir else {}
+        return ",".join(sorted(self._disabled)) or "none"
+
+    def _make(self) -> Snapshot:
+        return make_snapshot(self._registry, self._bundle, self._disabled, self._clock())
+
+    def _signatures(self) -> tuple[_Signature, _Signature, _Signature]:
+        manifest = self._bundle_folder / MANIFEST if self._bundle_folder else None
+        state = self._state_dir / FILE if self._state_dir else None
+        return _signature(self._registry_file), _signature(manifest), _signature(state)
+
+
+def _signature(path: Path | None) -> _Signature:
+    """Changes whenever the file does."""
+    if path is None:
+        return None
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

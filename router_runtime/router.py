@@ -1,0 +1,290 @@
+"""The router: the face of the package."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Unpack
+
+from router_runtime import deciding
+from router_runtime.bundle import Bundle
+from router_runtime.deciding import Choice, Floats, Predicted
+from router_runtime.errors import ConfigError, NoCandidateError
+from router_runtime.features import Features, extract
+from router_runtime.filters import HealthView, estimate_tokens, fit_context, fit_health, needed_capabilities
+from router_runtime.hooks import DeadlineMissed, Decided, Observer, RouterEvent
+from router_runtime.live import Live
+from router_runtime.messages import Messages, Request, read_request
+from router_runtime.options import Options, RouteOptions
+from router_runtime.overrides import default_state_dir
+from router_runtime.records import Decision, uuid7
+from router_runtime.registry import IntentEntry, Registry
+from router_runtime.registry_reader import DEFAULT_REGISTRY
+from router_runtime.registry_yaml import did_you_mean
+from router_runtime.snapshot import Needs, Plan, Snapshot, View, Wish
+
+LogPrompts = Literal["full", "features", "none"]
+
+_USUAL_STATE: Any = object()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterSettings:
+    """What a router is given from outside.
+
+    Args:
+        clock: UTC seconds since the epoch.
+        timer: Monotonic seconds, for the deadline.
+        seed: Makes ids and draws repeatable; None = from the system.
+        health: Live health of the providers; None = all are well.
+        observers: Are told what happens, see :mod:`router_runtime.hooks`.
+        log_prompts: What a decision keeps of the request: its text, its features, or nothing.
+        user_salt: Secret for the hashes of user ids, at most 64 bytes.
+    """
+
+    clock: Callable[[], float] = time.time
+    timer: Callable[[], float] = time.perf_counter
+    seed: int | None = None
+    health: HealthView | None = None
+    observers: tuple[Observer, ...] = ()
+    log_prompts: LogPrompts = "none"
+    user_salt: bytes = b"pointsman"
+
+
+class Weighed(NamedTuple):
+    """What a decision came from; ``features`` is None where the request was not read."""
+
+    snapshot: Snapshot
+    request: Request
+    options: Options
+    intent: IntentEntry | None
+    plan: Plan
+    predicted: Predicted
+    features: Features | None
+    health: Floats | None
+    labels: tuple[str, ...]
+
+
+class Router:
+    """Chooses a model for each request; any number of threads may use one. Made by :meth:`open`.
+
+    Attributes:
+        live: What serves now.
+        counts: ``decisions`` and ``deadline_missed`` since the start.
+    """
+
+    def __init__(self, live: Live, settings: RouterSettings) -> None:
+        self.live, self.settings = live, settings
+        self.counts: Counter[str] = Counter()
+        self._clock, self._timer = settings.clock, settings.timer
+        seed = settings.seed
+        self._entropy: Callable[[int], bytes] = os.urandom if seed is None else random.Random(seed).randbytes  # noqa: S311 - repeatable on purpose
+
+    @classmethod
+    def open(
+        cls,
+        bundle: str | Path | Bundle | None = None,
+        *,
+        registry: str | Path | Registry = DEFAULT_REGISTRY,
+        state_dir: str | Path | None = _USUAL_STATE,
+        **settings: Any,
+    ) -> Router:
+        """Opens a router; files that are named by path are watched, and taken over when they change.
+
+        Args:
+            bundle: Folder of a bundle, or an opened one; None = the static table and the registry's priors.
+            registry: Path of a registry, or a loaded one; the shipped one by default.
+            state_dir: Where ``pointsman disable`` writes; None = nowhere; by default
+                :func:`router_runtime.overrides.default_state_dir`.
+            settings: The fields of :class:`RouterSettings`.
+
+        Raises:
+            RegistryError: The registry is not valid.
+            BundleError: The bundle is refused.
+            StoreError: The state of disabled models cannot be read.
+        """
+        chosen = RouterSettings(**{**settings, "observers": tuple(settings.get("observers", ()))})
+        folder = default_state_dir() if state_dir is _USUAL_STATE else state_dir
+
+        def observe(event: RouterEvent) -> None:
+            for observer in chosen.observers:
+                observer(event)
+
+        live = Live(
+            Path(registry) if isinstance(registry, str) else registry,
+            Path(bundle) if isinstance(bundle, str) else bundle,
+            None if folder is None else Path(folder),
+            chosen.clock,
+            observe,
+        )
+        return cls(live, chosen)
+
+    def route(self, messages: Messages, **options: Unpack[RouteOptions]) -> Decision:
+        """Decides which model shall answer; no I/O, well under a millisecond.
+
+        Args:
+            messages: A prompt, or messages in OpenAI's or Anthropic's shape.
+            options: See :class:`router_runtime.options.RouteOptions`.
+
+        Raises:
+            NoCandidateError: No model is left; holds the reason of each.
+            ConfigError: Unknown tier or model, or a number out of range.
+            RequestError: The messages cannot be read.
+        """
+        return self.decide(messages, Options(**options))[0]
+
+    def decide(self, messages: Messages, options: Options) -> tuple[Decision, Weighed]:
+        """As :meth:`route`, with what the decision came from."""
+        started, now = self._timer(), self._clock()
+        weighed = self._weigh(messages, options, started, now)
+        entropy = self._entropy(10)
+        seed = int.from_bytes(entropy[:7], "big") >> 3
+        choice = deciding.choose(weighed.predicted, weighed.plan.settings, weighed.labels, weighed.health, seed)
+        decision = self._record(weighed, choice, uuid7(now, entropy), seed, now, started)
+        self.counts["decisions"] += 1
+        if self.settings.observers:
+            self._tell(Decided(decision))
+        return decision, weighed
+
+    def _weigh(self, messages: Messages, options: Options, started: float, now: float) -> Weighed:
+        """All up to the scores."""
+        snapshot = self.live.snapshot(now)
+        request = read_request(
+            messages, tools=options.tools, response_format=options.response_format, intent=options.intent
+        )
+        intent = snapshot.registry.intents.get(options.intent) if options.intent is not None else None
+        view = snapshot.view(_needs(snapshot, request, intent, options))
+        if not view.names:
+            raise NoCandidateError(view.filtered)
+        plan = snapshot.plan(_wish(options, intent))
+        tokens = estimate_tokens(request)
+        if tokens > view.smallest_window:
+            view = fit_context(view, tokens)
+        health = None
+        if self.settings.health is not None:
+            view, health = fit_health(view, self.settings.health)
+        plan, predicted, features = self._predict(snapshot, view, request, plan, tokens, started)
+        kept = deciding.limit_cost(predicted, _limit(snapshot, options))
+        if health is not None and kept is not predicted:
+            health = health[[view.names.index(name) for name in kept.view.names]]
+        labels = _labels(snapshot, options, intent, kept)
+        return Weighed(snapshot, request, options, intent, plan, kept, features, health, labels)
+
+    def _predict(
+        self, snapshot: Snapshot, view: View, request: Request, plan: Plan, tokens: float, started: float
+    ) -> tuple[Plan, Predicted, Features | None]:
+        """By the bundle where there is one and time; else by the static table."""
+        entry = snapshot.registry.policy
+        if snapshot.bundle is None:
+            features = extract(request) if self.settings.log_prompts == "features" else None
+            return plan, deciding.assume(view, tokens, entry.output_tokens), features
+        features = extract(request)
+        late = self._late(started, entry.deadline_ms, "features")
+        if not late:
+            predicted = deciding.predict(view, snapshot.bundle, features, tokens)
+            late = self._late(started, entry.deadline_ms, "scores")
+        if not late:
+            return plan, predicted, features
+        return (
+            snapshot.plan(Wish(strategy="static", explore=False)),
+            deciding.assume(view, tokens, entry.output_tokens),
+            features,
+        )
+
+    def _late(self, started: float, deadline_ms: float, step: str) -> bool:
+        """Whether the deadline has passed; counts and tells it."""
+        elapsed = (self._timer() - started) * 1e3
+        if elapsed <= deadline_ms:
+            return False
+        self.counts["deadline_missed"] += 1
+        self._tell(DeadlineMissed(elapsed, step))
+        return True
+
+    def _record(
+        self, weighed: Weighed, choice: Choice, decision_id: str, seed: int, now: float, started: float
+    ) -> Decision:
+        snapshot, options, predicted = weighed.snapshot, weighed.options, weighed.predicted
+        need = options.latency_need or (weighed.intent.latency_need if weighed.intent is not None else "normal")
+        log = self.settings.log_prompts
+        return Decision(
+            id=decision_id,
+            time=now,
+            chosen=predicted.view.names[choice.chosen],
+            propensity=choice.propensity,
+            candidates=deciding.candidates(predicted, choice),
+            filtered=dict(predicted.view.filtered),
+            task=deciding.task_profile(predicted, weighed.request, need),
+            policy=weighed.plan.settings.strategy,
+            policy_version=weighed.plan.version,
+            bundle_version="none" if snapshot.bundle is None else snapshot.bundle.version,
+            price_version=snapshot.prices.version,
+            session=options.session,
+            tier=options.tier,
+            user_hash=None if options.user is None else deciding.hash_user(options.user, self.settings.user_salt),
+            intent=options.intent,
+            labels=weighed.labels,
+            arm=options.arm,
+            seed=seed,
+            prompt=weighed.request.text if log == "full" else None,
+            features=_as_logged(weighed.features) if log == "features" and weighed.features else None,
+            elapsed_ms=(self._timer() - started) * 1e3,
+        )
+
+    def _tell(self, event: RouterEvent) -> None:
+        for observer in self.settings.observers:
+            observer(event)
+
+
+def _needs(snapshot: Snapshot, request: Request, intent: IntentEntry | None, options: Options) -> Needs:
+    """Checks names against the registry.
+
+    Raises:
+        ConfigError: For an unknown tier or model.
+    """
+    registry = snapshot.registry
+    if options.tier is not None and options.tier not in registry.tiers:
+        raise ConfigError(f"no tier {options.tier!r} in the registry{did_you_mean(options.tier, registry.tiers)}")
+    models: tuple[str, ...] | None = None
+    if options.model != "auto":
+        models = (registry.model(options.model).name,)
+    elif options.models is not None:
+        models = tuple(sorted({registry.model(name).name for name in options.models}))
+    return Needs(needed_capabilities(request, intent), options.tier, models)
+
+
+def _wish(options: Options, intent: IntentEntry | None) -> Wish:
+    return Wish(
+        tier=options.tier,
+        intent=None if intent is None else intent.name,
+        strategy=options.strategy,
+        trade_off=options.trade_off,
+        quality_target=options.quality_target,
+        explore=options.explore,
+    )
+
+
+def _limit(snapshot: Snapshot, options: Options) -> float | None:
+    """The most that the call may cost, in USD; None = no bound."""
+    tier = None if options.tier is None else snapshot.registry.tiers[options.tier].max_cost_usd
+    bounds = [bound for bound in (tier, options.max_cost_usd, options.headroom_usd) if bound is not None]
+    return min(bounds) if bounds else None
+
+
+def _labels(snapshot: Snapshot, options: Options, intent: IntentEntry | None, predicted: Predicted) -> tuple[str, ...]:
+    """The caller's labels, else the intent's, else the predicted domain where the registry has it as a label."""
+    if options.labels:
+        return tuple(options.labels)
+    if intent is not None and intent.labels:
+        return intent.labels
+    likely = predicted.domain_probability >= deciding.DOMAIN_THRESHOLD and predicted.domain in snapshot.registry.labels
+    return (predicted.domain,) if likely else ()
+
+
+def _as_logged(features: Features) -> dict[str, Any]:
+    """JSON-ready."""
+    return {"ids": features.ids.tolist(), "structural": [round(float(x), 6) for x in features.structural]}

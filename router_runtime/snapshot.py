@@ -1,0 +1,275 @@
+"""Registry, bundle and disabled models as arrays: immutable, made once, so that a decision only reads them.
+
+A :class:`Snapshot` is all models; a :class:`View` is those that a tier, a list of models and the needed capabilities
+leave over, with the reasons for the others. Views are cached, because few combinations occur.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from router_runtime.bundle import Bundle
+from router_runtime.policy import PolicySettings, override, settings_of
+from router_runtime.pricing import PriceTable, price_table
+from router_runtime.registry import ModelEntry, Registry, Strategy
+
+Floats = npt.NDArray[np.float64]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_CACHE_SIZE = 512
+
+
+class Needs(NamedTuple):
+    """What is known of a request before its text is read; the key of a view.
+
+    Args:
+        capabilities: Sorted names of what a model must have.
+        tier: A tier of the registry, or None.
+        models: The registry's names of the only models allowed, or None for all.
+    """
+
+    capabilities: tuple[str, ...] = ()
+    tier: str | None = None
+    models: tuple[str, ...] | None = None
+
+
+class Wish(NamedTuple):
+    """What the caller changes of the policy; the key of a plan. None = as the intent, the tier or the policy says."""
+
+    tier: str | None = None
+    intent: str | None = None
+    strategy: Strategy | None = None
+    trade_off: float | None = None
+    quality_target: float | None = None
+    explore: bool = True
+
+
+class Plan(NamedTuple):
+    """Settings with their fingerprint, which is asked for in every decision."""
+
+    settings: PolicySettings
+    version: str
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """C candidates of a snapshot.
+
+    Args:
+        names: Of the registry.
+        targets: (provider, model) of each, for health.
+        indices: int64 [C], index in the bundle, or the one for unknown models.
+        descriptor: float32 [C, 1 + D], prior and strengths for the scorer.
+        known: Whether the bundle knows it.
+        priors: float64 [C], quality without a bundle.
+        price_in, price_out: float64 [C], USD per token.
+        windows: float64 [C], context windows in tokens.
+        latency: float64 [C], declared ms, NaN where nothing is known.
+        rank: float64 [C], place in the static order, 1 = first .. 0 = not listed.
+        labels: label → float64 [C], weights.
+        filtered: Reason by model that is not in the view.
+    """
+
+    names: tuple[str, ...]
+    targets: tuple[tuple[str, str], ...]
+    indices: npt.NDArray[np.int64]
+    descriptor: npt.NDArray[np.float32]
+    known: tuple[bool, ...]
+    priors: Floats
+    price_in: Floats
+    price_out: Floats
+    windows: Floats
+    latency: Floats
+    rank: Floats
+    labels: Mapping[str, Floats]
+    filtered: Mapping[str, str]
+
+    @property
+    def smallest_window(self) -> float:
+        """Tokens that fit every candidate; infinity where there is none."""
+        return float(self.windows.min()) if len(self.names) else math.inf
+
+    def take(self, keep: npt.NDArray[np.bool_], reasons: Mapping[str, str]) -> View:
+        """Those where ``keep`` [C] is true; ``reasons`` is added to ``filtered``."""
+        chosen = np.flatnonzero(keep)
+        places = chosen.tolist()
+        return View(
+            names=tuple(self.names[i] for i in places),
+            targets=tuple(self.targets[i] for i in places),
+            indices=self.indices[chosen],
+            descriptor=self.descriptor[chosen],
+            known=tuple(self.known[i] for i in places),
+            priors=self.priors[chosen],
+            price_in=self.price_in[chosen],
+            price_out=self.price_out[chosen],
+            windows=self.windows[chosen],
+            latency=self.latency[chosen],
+            rank=self.rank[chosen],
+            labels={label: weights[chosen] for label, weights in self.labels.items()},
+            filtered={**self.filtered, **reasons},
+        )
+
+    def weights(self, labels: tuple[str, ...]) -> Floats | None:
+        """float64 [C], the largest weight over ``labels``; None where the registry knows none of them."""
+        rows = [self.labels[label] for label in labels if label in self.labels]
+        if not rows:
+            return None
+        return rows[0] if len(rows) == 1 else np.max(rows, axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """All that a decision reads, of one moment.
+
+    Args:
+        registry: The registry.
+        bundle: The bundle, or None.
+        disabled: Until when models are disabled, UTC seconds since the epoch.
+        prices: In force.
+        valid_until: When a price or a disablement changes, UTC seconds since the epoch.
+        all: The view of all enabled models.
+    """
+
+    registry: Registry
+    bundle: Bundle | None
+    disabled: Mapping[str, float]
+    prices: PriceTable
+    valid_until: float
+    all: View
+    _views: dict[Needs, View] = field(default_factory=dict)
+    _plans: dict[Wish, Plan] = field(default_factory=dict)
+
+    def view(self, needs: Needs) -> View:
+        """The candidates that ``needs`` leaves over; ``needs`` was checked against the registry."""
+        found = self._views.get(needs)
+        if found is None:
+            reasons = _refusals(self, needs)
+            keep = np.array([name not in reasons for name in self.all.names], dtype=np.bool_)
+            found = self.all if bool(keep.all()) else self.all.take(keep, reasons)
+            _remember(self._views, needs, found)
+        return found
+
+    def plan(self, wish: Wish) -> Plan:
+        """The settings that the policy, the tier, the intent and the caller give together; the last one wins.
+
+        Raises:
+            ConfigError: Where the caller's numbers are out of range.
+        """
+        found = self._plans.get(wish)
+        if found is None:
+            settings = _settings(self, wish)
+            found = Plan(settings, settings.fingerprint)
+            _remember(self._plans, wish, found)
+        return found
+
+
+def _remember(cache: dict[K, V], key: K, value: V) -> None:
+    if len(cache) >= _CACHE_SIZE:
+        cache.clear()
+    cache[key] = value
+
+
+def _settings(snapshot: Snapshot, wish: Wish) -> PolicySettings:
+    registry = snapshot.registry
+    settings = settings_of(registry.policy)
+    tier = registry.tiers.get(wish.tier) if wish.tier is not None else None
+    explore = wish.explore
+    strategy = wish.strategy
+    if tier is not None:
+        settings = override(
+            settings, strategy=tier.strategy, quality_target=tier.quality_target, trade_off=tier.trade_off
+        )
+        explore = explore and tier.explore
+    intent = registry.intents.get(wish.intent) if wish.intent is not None else None
+    if intent is not None:
+        settings = override(settings, quality_target=intent.quality_target)
+    if snapshot.bundle is None and strategy is None:
+        strategy = "static"
+    settings = override(settings, strategy=strategy, trade_off=wish.trade_off, quality_target=wish.quality_target)
+    return settings if explore else override(settings, exploration="none")
+
+
+def _refusals(snapshot: Snapshot, needs: Needs) -> dict[str, str]:
+    """Reason by model of the view ``all`` that ``needs`` rules out."""
+    registry = snapshot.registry
+    allowed = registry.tiers[needs.tier].models if needs.tier is not None else None
+    reasons: dict[str, str] = {}
+    for name in snapshot.all.names:
+        lacks = [c for c in needs.capabilities if c not in registry.models[name].capabilities]
+        if needs.models is not None and name not in needs.models:
+            reasons[name] = "not among the models asked for"
+        elif allowed is not None and name not in allowed:
+            reasons[name] = f"not in the tier {needs.tier}"
+        elif lacks:
+            reasons[name] = f"cannot do {', '.join(lacks)}"
+    return reasons
+
+
+def make_snapshot(registry: Registry, bundle: Bundle | None, disabled: Mapping[str, float], now: float) -> Snapshot:
+    """Prepares decisions from ``now`` (UTC seconds since the epoch) until ``valid_until``."""
+    prices = price_table(registry.models.values(), now)
+    live = {name: until for name, until in disabled.items() if until > now and name in registry.models}
+    reasons = {name: "disabled in the registry" for name, model in registry.models.items() if not model.enabled}
+    reasons |= {name: _until(until) for name, until in live.items()}
+    everything = _view(registry, bundle, prices)
+    keep = np.array([name not in reasons for name in everything.names], dtype=np.bool_)
+    return Snapshot(
+        registry=registry,
+        bundle=bundle,
+        disabled=live,
+        prices=prices,
+        valid_until=min([prices.valid_until, *live.values()]),
+        all=everything if bool(keep.all()) else everything.take(keep, reasons),
+    )
+
+
+def _until(end: float) -> str:
+    return "disabled" if end == math.inf else f"disabled until {np.datetime64(math.ceil(end), 's')}Z"
+
+
+def _view(registry: Registry, bundle: Bundle | None, prices: PriceTable) -> View:
+    entries = tuple(registry.models.values())
+    names = tuple(entry.name for entry in entries)
+    order = {name: place for place, name in enumerate(registry.policy.static_order)}
+    indices, known = _indices(entries, bundle)
+    return View(
+        names=names,
+        targets=tuple((entry.provider, entry.name) for entry in entries),
+        indices=indices,
+        descriptor=_descriptor(entries, bundle),
+        known=known,
+        priors=np.array([entry.quality_prior for entry in entries]),
+        price_in=prices.input,
+        price_out=prices.output,
+        windows=np.array([float(entry.context_window) for entry in entries]),
+        latency=np.array([math.nan if entry.latency_ms is None else entry.latency_ms for entry in entries]),
+        rank=np.array([1.0 - order[name] / len(order) if name in order else 0.0 for name in names]),
+        labels={
+            label: np.array([weights.get(name, 0.0) for name in names]) for label, weights in registry.labels.items()
+        },
+        filtered={},
+    )
+
+
+def _indices(entries: tuple[ModelEntry, ...], bundle: Bundle | None) -> tuple[npt.NDArray[np.int64], tuple[bool, ...]]:
+    """Which model of the bundle each one is, by name, upstream id or alias; models that have left are not looked at."""
+    known = {} if bundle is None else {model.name: place for place, model in enumerate(bundle.manifest.models)}
+    found = []
+    for entry in entries:
+        called = (entry.name, entry.upstream_id, *entry.aliases)
+        found.append(next((known[name] for name in called if name in known), len(known)))
+    return np.array(found, dtype=np.int64), tuple(place < len(known) for place in found)
+
+
+def _descriptor(entries: tuple[ModelEntry, ...], bundle: Bundle | None) -> npt.NDArray[np.float32]:
+    domains = () if bundle is None else bundle.manifest.domains
+    rows = [[entry.quality_prior, *(entry.strengths.get(domain, 0.0) for domain in domains)] for entry in entries]
+    return np.array(rows, dtype=np.float32)
