@@ -119,6 +119,7 @@ class Usage:
         cached_tokens: Prompt tokens read from the provider's cache.
         cache_write_tokens: Prompt tokens written to it.
         reasoning_tokens: Completion tokens spent on reasoning.
+        extra: Other counts of the provider, e.g. OpenRouter's ``cost``.
     """
 
     input_tokens: int = 0
@@ -126,6 +127,7 @@ class Usage:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    extra: JSON = field(default_factory=dict)
 
     def to_openai(self) -> dict[str, Any]:
         """OpenAI's ``usage`` object."""
@@ -133,6 +135,7 @@ class Usage:
         if self.cache_write_tokens:
             prompt["cache_write_tokens"] = self.cache_write_tokens
         return {
+            **self.extra,
             "prompt_tokens": self.input_tokens,
             "completion_tokens": self.output_tokens,
             "total_tokens": self.input_tokens + self.output_tokens,

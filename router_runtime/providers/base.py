@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from router_runtime.chat import ChatChunk, ChatRequest, ChatResponse
+from router_runtime.chat import ChatChunk, ChatRequest, ChatResponse, Usage
 from router_runtime.errors import ConfigError
 from router_runtime.provider_errors import ContentFiltered, EmptyAnswer, ProviderError, Refused
 
@@ -77,6 +77,10 @@ class StreamDecoder(Protocol):
     @property
     def done(self) -> bool:
         """True once nothing more is to be read: the terminal event came, or an error is waiting in :meth:`close`."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens that the stream has reported so far: for one that is cut, what it cost at least."""
 
     def feed(self, data: bytes) -> list[ChatChunk]:
         """The chunks that ``data`` completes. Never raises: an error waits for :meth:`close`, ``done`` is then True."""
