@@ -99,6 +99,7 @@ def model_card(
     return "\n".join(parts)
 
 
+LOG_ONLY = "The log holds one answer per prompt, so only the calibration of the logged answers is measured."
 STANDING_LIMITS = (
     "Prices are no part of the model: they enter when a decision is made.",
     "Texts unlike those above are ranked by what resembles them; feedback from your own traffic is worth more.",
@@ -113,6 +114,18 @@ def _data_line(entry: Mapping[str, Any]) -> str:
 
 def _measured(report: Mapping[str, Any]) -> list[str]:
     calibration = report["calibration"]
+    return [
+        *(
+            _compared(report)
+            if "best_single" in report
+            else ["The log holds one answer per prompt: calibration only.", ""]
+        ),
+        f"Calibration: ECE {calibration['ece_mean']:.3f} on average, {calibration['ece_max']:.3f} for the worst model, "
+        f"about {calibration['labels_per_head']} labels each.",
+    ]
+
+
+def _compared(report: Mapping[str, Any]) -> list[str]:
     worst = losing_rows(report)
     return [
         f"Best single model: {report['best_single']} (quality {report['best_single_quality']:.3f}, "
@@ -121,10 +134,8 @@ def _measured(report: Mapping[str, Any]) -> list[str]:
         "",
         metrics_table(report),
         "",
-        f"Calibration: ECE {calibration['ece_mean']:.3f} on average, {calibration['ece_max']:.3f} for the worst model, "
-        f"{calibration['labels_per_head']} labels each.",
-        "",
         "### Where it loses",
         "",
         *([f"- {line}" for line in worst] or ["- No baseline was better beyond its interval."]),
+        "",
     ]

@@ -13,7 +13,6 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,49 +31,13 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Schema, TensorSpec
 
 from router_runtime.errors import ConfigError
+from training.run_record import MODEL, Registered, RunRecord
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_ARTIFACTS = "mlartifacts"
 EXPERIMENT = "pointsman"
-MODEL = "pointsman-router"
 BUNDLE_FOLDER = "bundle"
 REQUIREMENTS = ["onnxruntime", "numpy"]
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """What is kept of one training or comparison.
-
-    Args:
-        params: Settings, as text of at most 500 characters each.
-        metrics: Finite numbers by name.
-        tags: Fingerprints and the like.
-        figures: PNG bytes by file name.
-        documents: Text by file name (report, model card).
-    """
-
-    params: Mapping[str, str] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    figures: Mapping[str, bytes] = field(default_factory=dict)
-    documents: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Registered:
-    """Where a version stands.
-
-    Args:
-        run_id: Its run.
-        version: Its number under :data:`MODEL`.
-        alias: ``champion`` for the first version, ``challenger`` for later ones.
-        tracking_uri: The MLflow that holds it.
-    """
-
-    run_id: str
-    version: str
-    alias: str
-    tracking_uri: str
 
 
 @contextlib.contextmanager

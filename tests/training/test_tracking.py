@@ -11,7 +11,8 @@ import pytest
 from router_runtime.errors import ConfigError
 from tests.training.graph_examples import linear_parts
 from training.export import export_graph
-from training.tracking import BUNDLE_FOLDER, MODEL, RunRecord, Tracker
+from training.run_record import MODEL, RunRecord
+from training.tracking import BUNDLE_FOLDER, Tracker
 
 
 @pytest.fixture
@@ -86,7 +87,8 @@ def test_nothing_is_registered_when_logging_fails(bundle, uri):
 def test_two_processes_at_once_make_one_database_and_one_champion(bundle, tmp_path):
     uri = f"sqlite:///{tmp_path}/new/mlflow.db"
     code = (
-        "import sys; from pathlib import Path; from training.tracking import RunRecord, Tracker;"
+        "import sys; from pathlib import Path; from training.run_record import RunRecord;"
+        "from training.tracking import Tracker;"
         "print(Tracker(sys.argv[1]).register('r', RunRecord(), Path(sys.argv[2]), 'f').alias)"
     )
     command = [sys.executable, "-c", code, uri, str(bundle)]

@@ -1,0 +1,121 @@
+"""What goes beside the graph: the manifest, the model card and the MLflow record of one training."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.dataset import Table
+from training.fingerprints import data_fingerprint, price_fingerprint
+from training.graph_parts import GraphParts
+from training.model_card import METRICS, model_card, value_at
+from training.run_record import RunRecord
+from training.served import features_of
+
+
+def make_manifest(
+    table: Table, parts: GraphParts, report: Mapping[str, Any] | None, rows: Mapping[str, int]
+) -> dict[str, Any]:
+    """All that the bundle says of itself, but for what :func:`write_bundle` fills in."""
+    quality, cost = table.matrix("quality"), table.matrix("cost_usd")
+    places = {name: index for index, name in enumerate(table.model_names)}
+    return {
+        "models": [_model_entry(name, places.get(name), quality, cost) for name in parts.models],
+        "domains": list(parts.domains),
+        "structural_medians": _medians(table),
+        "calibration": dict(report["calibration"]) if report else {},
+        "training_window": training_window(table, rows),
+        "fingerprints": {"data_sha256": data_fingerprint(table), "prices_sha256": price_fingerprint([table])},
+        "metrics": flat_metrics(report),
+    }
+
+
+def _model_entry(
+    name: str, place: int | None, quality: npt.NDArray[np.float64], cost: npt.NDArray[np.float64]
+) -> dict[str, Any]:
+    if place is None:
+        return {"name": name}
+    labels = np.isfinite(quality[:, place])
+    costs = cost[np.isfinite(cost[:, place]), place]
+    entry = {"name": name, "labels": int(labels.sum())}
+    if labels.any():
+        entry["mean_quality"] = round(float(quality[labels, place].mean()), 6)
+    if len(costs):
+        entry["mean_cost_usd"] = float(costs.mean())
+    return entry
+
+
+def _medians(table: Table) -> list[float]:
+    sample = features_of(str(text) for text in table.prompts["text"].iloc[:: max(1, len(table.prompts) // 2000)])
+    return [float(value) for value in np.median(np.stack([one.structural for one in sample]), axis=0)]
+
+
+def training_window(table: Table, rows: Mapping[str, int]) -> dict[str, Any]:
+    """What was learnt from, and from when to when where the rows carry a time."""
+    window: dict[str, Any] = {"source": table.name, "prompts": len(table.prompts), **rows}
+    if "time" in table.prompts.columns and len(table.prompts):
+        times = table.prompts["time"].astype(float)
+        window |= {"from": float(times.min()), "to": float(times.max())}
+    return window
+
+
+def flat_metrics(report: Mapping[str, Any] | None) -> dict[str, float]:
+    """Finite metrics of ours, of the baselines and of calibration, by dotted name."""
+    if report is None:
+        return {}
+    rows = {"": report, **{f"{name}.": row for name, row in report.get("baselines", {}).items()}}
+    found = {
+        f"{prefix}{metric}": float(value)
+        for prefix, row in rows.items()
+        for metric in METRICS
+        if (value := value_at(row, metric)) is not None and not prefix.startswith("single:")
+    }
+    calibration = report["calibration"]
+    return found | {f"calibration.{key}": calibration[key] for key in ("ece_mean", "ece_max", "brier")}
+
+
+def make_card(
+    table: Table,
+    report: Mapping[str, Any] | None,
+    rows: Mapping[str, int],
+    fingerprints: Mapping[str, str],
+    note: str | None,
+) -> str:
+    """The model card of a router trained on one table; ``note`` comes first under its limits."""
+    data = [{"name": table.name, "prompts": len(table.prompts), "models": len(table.models)}]
+    how = f"Held out: {report['held_out']}." if report else ""
+    limits: Sequence[str] = [note] if note else []
+    return model_card(
+        title=f"Router trained on {table.name}",
+        data=data,
+        counts=rows,
+        report=report,
+        how=how,
+        fingerprints=fingerprints,
+        limits=limits,
+    )
+
+
+def run_record(
+    manifest: Mapping[str, Any],
+    report: Mapping[str, Any] | None,
+    card: str,
+    figures: Mapping[str, bytes],
+    settings: Mapping[str, str],
+) -> RunRecord:
+    """What MLflow keeps of this training."""
+    models = ", ".join(model["name"] for model in manifest["models"])
+    window = manifest["training_window"]
+    rows = {f"rows.{name}": float(value) for name, value in window.items() if isinstance(value, int)}
+    return RunRecord(
+        params={"source": str(window["source"]), "models": models, "python": platform.python_version(), **settings},
+        metrics={**manifest["metrics"], **rows},
+        tags=dict(manifest["fingerprints"]),
+        figures=figures,
+        documents={"MODEL_CARD.md": card, "report.json": json.dumps(report, indent=1)},
+    )
