@@ -6,13 +6,12 @@ The only module that imports aiohttp. It implements ``_http.Transport`` and ``_h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
-from router_runtime.errors import TransportFailure
+from router_runtime.errors import TransportFailure, TransportKind
 
 _ERRORS = (aiohttp.ClientError, OSError, aiohttp.http_exceptions.HttpProcessingError)
 
@@ -24,22 +23,27 @@ class AiohttpTransport:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15.0),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the engine keeps the time
             auto_decompress=False,
             max_headers=128,
             skip_auto_headers=("User-Agent", "Accept", "Content-Type"),
         )
         self._urls: dict[str, URL] = {}
+        self._limits: dict[float, aiohttp.ClientTimeout] = {}
 
-    async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> AiohttpResponse:
+    async def open(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_s: float = 5.0
+    ) -> AiohttpResponse:
         """See ``_http.Transport``."""
         target = self._urls.get(url)
         if target is None:  # parsing a URL takes a tenth of a call; there are as many as models
             target = self._urls[url] = URL(url)
             if len(self._urls) > 1000:
                 self._urls.clear()
+        limits = self._limits.get(connect_s) or self._limits.setdefault(connect_s, _limits(connect_s))
         try:
-            answer = await self._session.request(method, target, headers=headers, data=body, allow_redirects=False)
+            answer = await self._session.request(
+                method, target, headers=headers, data=body, allow_redirects=False, timeout=limits
+            )
         except _ERRORS as error:
             failure = TransportFailure(_kind(error, connecting=True), urlsplit(url).netloc)
         else:
@@ -77,9 +81,13 @@ class AiohttpResponse:
             self._answer.close()
 
 
-def _kind(
-    error: Exception, *, connecting: bool
-) -> Literal["connect", "tls", "reset", "protocol", "cut", "too_many_headers"]:
+def _limits(connect_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s)  # past the connection the engine keeps the time
+
+
+def _kind(error: Exception, *, connecting: bool) -> TransportKind:
+    if isinstance(error, aiohttp.ServerTimeoutError):
+        return "connect_timeout"
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
         return "tls"
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.InvalidURL):

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from router_runtime.errors import ConfigError, TransportFailure
+from router_runtime.errors import ConfigError, TransportFailure, TransportKind
 
 MAX_HEADERS = 128
 """Header lines that a response may have."""
@@ -46,10 +46,16 @@ class Response(Protocol):
 
 
 class Transport(Protocol):
-    """Sends requests. It sets no time limits (the engine cancels), follows no redirects and keeps no cookies."""
+    """Sends requests. Follows no redirects, keeps no cookies, and leaves limits past the connection to the engine."""
 
-    async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+    async def open(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_s: float = 5.0
+    ) -> Response:
         """Sends a request and returns once the head of the answer is there.
+
+        Args:
+            method, url, headers, body: As they are sent.
+            connect_s: Time for the connection alone.
 
         Raises:
             TransportFailure: Where no connection was made or no head arrived.
@@ -88,9 +94,12 @@ class HttpxTransport:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=15.0)
         self._pool = pool or httpx.AsyncHTTPTransport(limits=limits)
 
-    async def open(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Response:
+    async def open(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_s: float = 5.0
+    ) -> Response:
         """See :class:`Transport`."""
-        request = httpx.Request(method, url, headers=dict(headers), content=body)
+        limits = {"timeout": {"connect": connect_s, "pool": None, "read": None, "write": None}}
+        request = httpx.Request(method, url, headers=dict(headers), content=body, extensions=limits)
         try:
             response = await self._pool.handle_async_request(request)
         except (httpx.TransportError, ssl.SSLError) as error:
@@ -129,10 +138,12 @@ class _HttpxResponse:
         await self._response.aclose()
 
 
-def _kind(error: Exception, *, connecting: bool) -> Literal["connect", "tls", "reset", "protocol", "cut"]:
+def _kind(error: Exception, *, connecting: bool) -> TransportKind:
     if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError) or "SSL" in str(error):
         return "tls"
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol):
+    if isinstance(error, httpx.ConnectTimeout):
+        return "connect_timeout"
+    if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol):
         return "connect"
     if isinstance(error, httpx.RemoteProtocolError):
         text = str(error)

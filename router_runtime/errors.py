@@ -15,11 +15,14 @@
     ├── DataError                a log or table that cannot be used
     │   ├── RowError             one row: file, row, field, reason
     │   ├── TooManyBadRows       the share of bad rows is above the stated bound
-    │   └── TooFewRows           not enough rows were left to learn from
+    │   ├── TooFewRows           not enough rows were left to learn from
+    │   └── NotSupported         the log cannot say what the policy would have done
     ├── BudgetExceeded           refused by a budget; says when it resets
     ├── StoreError               the outcome store cannot be read or written
     ├── ProviderError            one attempt at one provider failed
     │   └── ...                  (drawn in ``router_runtime.provider_errors``)
+    ├── TransportFailure         a connection failed; the engine turns it into a ProviderError
+    ├── StreamInterrupted        a stream failed after its first content; holds the partial text
     └── AllAttemptsFailed        every attempt failed; holds them all
 
 Messages are one line, name the place, and where there is one, the fix. They never hold a secret or a prompt.
@@ -27,9 +30,9 @@ Messages are one line, name the place, and where there is one, the fix. They nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 class PointsmanError(Exception):
@@ -119,6 +122,19 @@ class TooFewRows(DataError):
     """Not enough rows were left to learn from; the message says how many are missing."""
 
 
+class NotSupported(DataError):
+    """The log cannot say what a policy would have done; the message says why, and what exploration would be needed.
+
+    Args:
+        reason: One sentence.
+        segment: The segment that it is about: ``all``, or ``dimension=value``.
+    """
+
+    def __init__(self, reason: str, *, segment: str = "all") -> None:
+        super().__init__(reason)
+        self.segment = segment
+
+
 class StoreError(PointsmanError):
     """The outcome store cannot be read or written."""
 
@@ -139,9 +155,10 @@ class BudgetExceeded(PointsmanError):
         self.account, self.window, self.resets_at = account, window, resets_at
 
 
-TransportKind = Literal["connect", "tls", "reset", "protocol", "cut", "too_many_headers"]
+TransportKind = Literal["connect", "connect_timeout", "tls", "reset", "protocol", "cut", "too_many_headers"]
 _TRANSPORT_WORDS: dict[str, str] = {
     "connect": "no connection",
+    "connect_timeout": "no connection in time",
     "tls": "the TLS handshake failed",
     "reset": "the connection ended before an answer",
     "protocol": "the answer is not HTTP",
@@ -162,3 +179,49 @@ class TransportFailure(PointsmanError):
         super().__init__(f"{host}: {_TRANSPORT_WORDS[kind]}")
         self.kind: TransportKind = kind
         self.host = host
+
+
+class Failure(NamedTuple):
+    """One failed attempt, or one candidate that was refused before an attempt.
+
+    Args:
+        model: The registry's model.
+        provider: The registry's provider.
+        error: Why.
+    """
+
+    model: str
+    provider: str
+    error: PointsmanError
+
+    def __str__(self) -> str:
+        return f"{self.model} at {self.provider}: {type(self.error).__name__}: {self.error}"
+
+
+class AllAttemptsFailed(PointsmanError):
+    """No candidate gave an answer.
+
+    Args:
+        failures: Every attempt in order.
+    """
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        self.failures = tuple(failures)
+        super().__init__(f"{len(self.failures)} attempts failed ({'; '.join(map(str, self.failures))})")
+
+
+class StreamInterrupted(PointsmanError):
+    """A stream failed after its first content, and no other model took over.
+
+    Args:
+        partial: The text that had been delivered; not part of the message.
+        failures: Every attempt in order, the interrupted one included.
+    """
+
+    def __init__(self, partial: str, failures: Sequence[Failure]) -> None:
+        self.failures = tuple(failures)
+        super().__init__(
+            f"the stream broke after {len(partial)} characters ({'; '.join(map(str, self.failures))});"
+            " stream_recovery 'continue' or 'restart' lets the next model take over"
+        )
+        self.partial = partial

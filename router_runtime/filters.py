@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from router_runtime.errors import NoCandidateError
+from router_runtime.health import UNHEALTHY
 from router_runtime.messages import Request
 from router_runtime.registry import CAPABILITIES, IntentEntry
 from router_runtime.snapshot import View
@@ -91,7 +92,7 @@ def fit_health(view: View, health: HealthView) -> tuple[View, npt.NDArray[np.flo
         keep = np.zeros(len(view.names), dtype=np.bool_)
         keep[health.last_resort(view.targets)] = True
     if not keep.all():
-        view = _keep(view, keep, ["unhealthy or disabled"] * len(view.names))
+        view = _keep(view, keep, [UNHEALTHY] * len(view.names))
     sla = [None if np.isnan(value) else float(value) for value in view.latency]
     return view, health.scores(view.targets, sla).astype(np.float64)
 

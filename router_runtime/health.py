@@ -18,6 +18,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+UNHEALTHY = "unhealthy or disabled"
+"""The reason that a decision gives for leaving out a model whose door is closed."""
+
 BreakerState = Literal["closed", "open", "half_open"]
 Scope = Literal["model", "provider"]
 Target = tuple[str, str]
@@ -204,6 +207,20 @@ class Health:
                 if cell.opened_at is not None:
                     cell.probe_at = now
             return True
+
+    def held_for(self, target: Target) -> float:
+        """Seconds for which the provider asked to be left alone; breakers do not count."""
+        now = self._clock()
+        with self._guard:
+            return max(0.0, *(cell.held_until - now for cell in self._cells(target)))
+
+    def may_retry(self, target: Target, wait_s: float) -> bool:
+        """Whether a call that just failed at ``target`` may try there again after ``wait_s`` seconds."""
+        now = self._clock()
+        with self._guard:
+            if self._disabled.get(target[1], 0.0) > now:
+                return False
+            return all(c.opened_at is None and c.held_until <= now + wait_s for c in self._cells(target))
 
     def disable(self, model: str, seconds: float = float("inf")) -> None:
         """Takes a model out until ``enable`` or for ``seconds``; unlike a breaker, no last resort overrides it."""

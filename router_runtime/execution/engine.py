@@ -1,0 +1,257 @@
+"""The engine: one call from its decision to an answer, whatever the providers do."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+from router_runtime._http import Transport, open_transport
+from router_runtime.budgets import Budgets, Limit
+from router_runtime.chat import ChatRequest, ChatResponse
+from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, Failure, PointsmanError
+from router_runtime.execution.course import Course, Step
+from router_runtime.execution.exchange import Exchange
+from router_runtime.execution.ledger import Ledger, OpenAttempt
+from router_runtime.execution.retry import RetryBudget
+from router_runtime.execution.settings import Completion, ExecutionSettings, Route
+from router_runtime.health import UNHEALTHY, Health
+from router_runtime.provider_errors import AuthFailed, ProviderError, ServerError
+from router_runtime.providers.base import Adapter, Target, answer_problem
+from router_runtime.records import Attempt, Decision
+from router_runtime.registry import ProviderEntry, Registry
+
+
+def _ignore(_attempt: Attempt) -> None:
+    """Without a log, attempts are only in the answer."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Carries out calls; one for each router. Use from any event loop; connections belong to the loop that made them.
+
+    Args:
+        adapters: Adapter by the registry's word for it.
+        settings: Defaults of every call.
+        health: Shared with the router's filter.
+        budgets: Counts of spending; None where there are none.
+        log: Takes every finished attempt.
+        environ: Where keys are read from, by name.
+        clock: UTC seconds since the epoch.
+        random: Uniform in [0, 1), for jitter.
+        connect: Makes the transport of a loop.
+        sleep: Waits.
+    """
+
+    adapters: Callable[[str], Adapter]
+    settings: ExecutionSettings = field(default_factory=ExecutionSettings)
+    health: Health = field(default_factory=Health)
+    budgets: Budgets | None = None
+    log: Callable[[Attempt], object] = _ignore
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    clock: Callable[[], float] = time.time
+    random: Callable[[], float] = random.random
+    connect: Callable[[], Transport] = open_transport
+    retry: RetryBudget = field(default_factory=RetryBudget)
+    _transports: WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = field(
+        default_factory=WeakKeyDictionary, repr=False
+    )
+
+    async def complete(
+        self,
+        registry: Registry,
+        decision: Decision,
+        request: ChatRequest,
+        *,
+        limits: Sequence[Limit] = (),
+        settings: ExecutionSettings | None = None,
+    ) -> Completion:
+        """A whole answer from the first candidate that gives one.
+
+        Raises:
+            AllAttemptsFailed: No candidate did; holds every attempt.
+            BudgetExceeded: No candidate fits in the budgets.
+            RequestError: The request is not well formed.
+        """
+        call = self.call(registry, decision, request, limits, settings or self.settings)
+        while (step := await call.next()) is not None:
+            response = await call.attempt(step)
+            if response is not None:
+                return Completion(response, decision, tuple(call.ledger.attempts), call.ledger.cost)
+        raise call.exhausted()
+
+    def call(
+        self,
+        registry: Registry,
+        decision: Decision,
+        request: ChatRequest,
+        limits: Sequence[Limit],
+        settings: ExecutionSettings,
+    ) -> Call:
+        """The state of one call."""
+        return Call(self, routes_of(registry, decision), decision, request, limits, settings)
+
+    def transport(self) -> Transport:
+        """The running loop's transport, made at first use."""
+        loop = asyncio.get_running_loop()
+        transport = self._transports.get(loop)
+        if transport is None:
+            transport = self._transports[loop] = self.connect()
+        return transport
+
+    async def aclose(self) -> None:
+        """Closes the running loop's connections; the engine can go on to be used."""
+        transport = self._transports.pop(asyncio.get_running_loop(), None)
+        if transport is not None:
+            await transport.aclose()
+
+    def target(self, route: Route) -> Target:
+        """Where ``route`` leads, with its key.
+
+        Raises:
+            AuthFailed: Where the key's variable is not set; names the variable.
+        """
+        provider = route.provider
+        return Target(provider.base_url, route.model.upstream_id, self._key(provider), provider.headers)
+
+    def _key(self, provider: ProviderEntry) -> str | None:
+        if provider.api_key_env is None:
+            return None
+        key = self.environ.get(provider.api_key_env)
+        if not key:
+            raise AuthFailed(f"provider {provider.name}: set the environment variable {provider.api_key_env}")
+        return key
+
+
+def routes_of(registry: Registry, decision: Decision) -> list[Route]:
+    """The candidates of ``decision`` in the order in which they are tried.
+
+    The chosen one, then the intent's fallbacks that are eligible, then the others as the policy ranked them; at last
+    those that the router left out for their health alone, whose door may have opened meanwhile.
+    """
+    predicted = {candidate.model: candidate for candidate in decision.candidates}
+    intent = registry.intents.get(decision.intent) if decision.intent is not None else None
+    fallback = () if intent is None else intent.fallback
+    unwell = (name for name, reason in decision.filtered.items() if reason == UNHEALTHY)
+    names = dict.fromkeys((decision.chosen, *(name for name in fallback if name in predicted), *predicted, *unwell))
+    entries = [registry.models[name] for name in names if name in registry.models]
+    return [Route(entry, registry.providers[entry.provider], predicted.get(entry.name)) for entry in entries]
+
+
+class Call:
+    """One call under way: its course, its books and its deadline."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        routes: Sequence[Route],
+        decision: Decision,
+        request: ChatRequest,
+        limits: Sequence[Limit],
+        settings: ExecutionSettings,
+    ) -> None:
+        self.engine, self.decision, self.request, self.settings = engine, decision, request, settings
+        self._routes = routes
+        self._loop = asyncio.get_running_loop()
+        self.deadline = self._loop.time() + settings.deadline_s
+        self.course = Course(
+            routes, engine.health, engine.retry, max_attempts=settings.max_attempts, random=engine.random
+        )
+        self.ledger = Ledger(
+            decision.id,
+            limits,
+            engine.budgets,
+            health=engine.health,
+            retry=engine.retry,
+            log=engine.log,
+            clock=engine.clock,
+        )
+
+    @property
+    def time_left_s(self) -> float:
+        """Until the deadline."""
+        return self.deadline - self._loop.time()
+
+    async def next(self) -> Step | None:
+        """The next step, after its wait."""
+        step = self.course.next(self.time_left_s)
+        if step is not None and step.wait_s > 0:
+            await asyncio.sleep(step.wait_s)
+        return step
+
+    async def open(self, step: Step) -> OpenAttempt | None:
+        """Begins the attempt of ``step``; None where a budget has too little left for it."""
+        try:
+            return await self.ledger.begin(step.route, step.taken)
+        except BudgetExceeded as refusal:
+            self.ledger.refused(step.route, refusal)
+            self.engine.health.released(step.route.target)
+            return None
+
+    def exchange(self, route: Route, request: ChatRequest, *, stream: bool) -> Exchange:
+        """The wire of one attempt.
+
+        Raises:
+            ProviderError: The key is missing, or the wire format cannot carry the request.
+        """
+        adapter = self.engine.adapters(route.provider.adapter)
+        share = self.settings.attempt_share if self.course.has_next else 1.0
+        own_limit = route.provider.first_token_timeout_s if stream else route.provider.timeout_s
+        return Exchange(
+            self.engine.transport(),
+            adapter,
+            adapter.build(request, self.engine.target(route), stream=stream),
+            route.provider,
+            first_s=min(own_limit, self.time_left_s * share),
+            deadline=self.deadline,
+            max_bytes=self.settings.max_response_bytes,
+        )
+
+    async def attempt(self, step: Step) -> ChatResponse | None:
+        """One attempt at a whole answer; None where it failed, which the course then knows."""
+        attempt = await self.open(step)
+        if attempt is None:
+            return None
+        error: ProviderError | None = None
+        finished = False
+        try:
+            response = await self._whole(attempt)
+            finished = True
+            return response
+        except ProviderError as failure:
+            error, finished = failure, True
+            self.course.failed(step.route, failure)
+            return None
+        finally:
+            await self.ledger.end(attempt, error, cancelled=not finished)
+
+    async def _whole(self, attempt: OpenAttempt) -> ChatResponse:
+        exchange = self.exchange(attempt.route, self.request, stream=False)
+        attempt.sent = True
+        try:
+            response = await exchange.whole()
+        finally:
+            attempt.status = exchange.status
+            await exchange.aclose()
+        attempt.see_response(response)
+        problem = answer_problem(response)
+        if problem is not None and type(problem).__name__ not in self.settings.accept:
+            raise problem
+        return response
+
+    def exhausted(self) -> PointsmanError:
+        """The error that ends the call."""
+        failures = self.ledger.failures
+        refusals = [failure.error for failure in failures if isinstance(failure.error, BudgetExceeded)]
+        if refusals and len(refusals) == len(failures):
+            return refusals[-1]
+        return AllAttemptsFailed(failures or [self._closed(route) for route in self._routes])
+
+    def _closed(self, route: Route) -> Failure:
+        seconds = self.engine.health.held_for(route.target)
+        reason = f"asked to be left alone for {seconds:.0f} s more" if seconds > 0 else "disabled"
+        return Failure(route.model.name, route.provider.name, ServerError(reason))

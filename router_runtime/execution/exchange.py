@@ -1,0 +1,181 @@
+"""One attempt on the wire: sends the adapter's call, keeps the time and the size, and lets the adapter read."""
+
+from __future__ import annotations
+
+import asyncio
+
+from router_runtime._http import Response, Transport
+from router_runtime.chat import ChatChunk, ChatResponse
+from router_runtime.errors import TransportFailure
+from router_runtime.execution.watchdog import Expired, TimeoutKind, Watchdog
+from router_runtime.provider_errors import (
+    BetweenTokensTimeout,
+    CallTimeout,
+    ConnectFailed,
+    ConnectTimeout,
+    FirstTokenTimeout,
+    MalformedAnswer,
+    ProviderError,
+    StreamCut,
+    TotalTimeout,
+)
+from router_runtime.providers.base import Adapter, HttpCall, StreamDecoder
+from router_runtime.registry import ProviderEntry
+
+_MAX_ERROR_BYTES = 64 << 10
+_DRAIN_S = 0.1
+_TIMEOUTS: dict[TimeoutKind, type[CallTimeout]] = {
+    "first_token": FirstTokenTimeout,
+    "idle": BetweenTokensTimeout,
+    "total": TotalTimeout,
+}
+
+
+class Exchange:
+    """One HTTP exchange of one attempt. Use from one task; always ``aclose``.
+
+    Args:
+        transport: Of the running loop.
+        adapter: Reads the answer.
+        call: What to send.
+        provider: Its limits of time.
+        first_s: Seconds until the head of a whole answer, or the first content of a stream, must be there.
+        deadline: Loop time at which the whole call ends.
+        max_bytes: Bytes that the answer may have.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        adapter: Adapter,
+        call: HttpCall,
+        provider: ProviderEntry,
+        *,
+        first_s: float,
+        deadline: float,
+        max_bytes: int,
+    ) -> None:
+        self._transport, self._adapter, self._call, self._provider = transport, adapter, call, provider
+        self._loop = asyncio.get_running_loop()
+        self._watch = Watchdog(deadline)
+        self._first_due = self._loop.time() + first_s
+        self._left = max_bytes
+        self._response: Response | None = None
+        self._decoder: StreamDecoder | None = None
+        self._error: ProviderError | None = None
+        self._ended = False
+        self.status: int | None = None
+        self.started_content = False
+        """To be set once the reader has seen content: from then on the limit is the one between tokens."""
+
+    async def whole(self) -> ChatResponse:
+        """Sends the call and reads the whole answer.
+
+        Raises:
+            ProviderError: Where it is no good answer.
+        """
+        response = await self._open()
+        self.started_content = True  # the head came in time; now only silence counts
+        parts = []
+        while data := await self._read(response):
+            parts.append(data)
+        self._ended = True
+        return self._adapter.parse(response.status, response.headers, b"".join(parts))
+
+    async def batch(self) -> list[ChatChunk] | None:
+        """The chunks of the next bytes, maybe none; None at the good end of the stream.
+
+        Raises:
+            ProviderError: Where the stream is no good, after all chunks before the fault were given out.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._ended:
+            return None
+        if self._response is None or self._decoder is None:
+            self._decoder = await self._open_stream()
+            assert self._response is not None
+        data = await self._read(self._response)
+        chunks = self._decoder.feed(data) if data else []
+        if not data or self._decoder.done:
+            self._ended = True
+            try:
+                chunks += self._decoder.close()
+            except ProviderError as error:
+                self._error = error
+        return chunks
+
+    async def aclose(self) -> None:
+        """Ends the exchange; after a good end the last bytes are read, so that the connection can be used again."""
+        response, self._response = self._response, None
+        if response is None:
+            self._watch.close()
+            return
+        try:
+            if self._ended and self._error is None:
+                await self._watch.limit(response.read(), self._loop.time() + _DRAIN_S, "idle")
+        except (Expired, TransportFailure):
+            self._ended = False  # nothing is lost but the connection
+        finally:
+            self._watch.close()
+            await response.aclose()
+
+    async def _open(self) -> Response:
+        call = self._call
+        connect_s = self._provider.connect_timeout_s
+        opening = self._transport.open(call.method, call.url, call.headers, call.body, connect_s)
+        try:
+            self._response = await self._watch.limit(opening, self._first_due, "first_token")
+        except TransportFailure as failure:
+            error: ProviderError = _before_answer(failure)
+        except Expired as expired:
+            error = _timeout(expired, self._provider)
+        else:
+            self.status = self._response.status
+            return self._response
+        raise error
+
+    async def _open_stream(self) -> StreamDecoder:
+        response = await self._open()
+        if 200 <= response.status < 300:
+            return self._adapter.decoder()
+        self._left = min(self._left, _MAX_ERROR_BYTES)
+        parts = []
+        while data := await self._read(response):
+            parts.append(data)
+        raise self._adapter.classify(response.status, response.headers, b"".join(parts))
+
+    async def _read(self, response: Response) -> bytes:
+        due, kind = self._first_due, "first_token"
+        if self.started_content:
+            due, kind = self._loop.time() + self._provider.idle_timeout_s, "idle"
+        try:
+            data = await self._watch.limit(response.read(), due, "idle" if kind == "idle" else "first_token")
+        except TransportFailure as failure:
+            error: ProviderError = StreamCut(str(failure), status=self.status)
+        except Expired as expired:
+            error = _timeout(expired, self._provider)
+        else:
+            self._left -= len(data)
+            if self._left >= 0:
+                return data
+            error = MalformedAnswer("the answer is larger than its bound", status=self.status)
+        raise error
+
+
+def _before_answer(failure: TransportFailure) -> ProviderError:
+    """The error of an attempt that got no head of an answer."""
+    if failure.kind == "connect_timeout":
+        return ConnectTimeout(str(failure))
+    if failure.kind in ("protocol", "too_many_headers"):
+        return MalformedAnswer(str(failure))
+    return ConnectFailed(str(failure))
+
+
+def _timeout(expired: Expired, provider: ProviderEntry) -> CallTimeout:
+    words = {
+        "first_token": "nothing came in time",
+        "idle": f"silent for more than {provider.idle_timeout_s:g} s",
+        "total": "the call's deadline passed",
+    }
+    return _TIMEOUTS[expired.kind](words[expired.kind])

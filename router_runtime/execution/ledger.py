@@ -1,0 +1,222 @@
+"""What a call took: every attempt reserved, measured, settled, logged and told to health, exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from time import perf_counter
+
+from router_runtime.budgets import Budgets, Limit, Reservation
+from router_runtime.chat import ChatChunk, ChatResponse, Usage
+from router_runtime.errors import Failure, PointsmanError
+from router_runtime.execution.retry import RetryBudget
+from router_runtime.execution.settings import Route
+from router_runtime.health import Health, Scope
+from router_runtime.pricing import price_at
+from router_runtime.provider_errors import (
+    AuthFailed,
+    BadRequest,
+    ConnectFailed,
+    ContentFiltered,
+    ModelNotFound,
+    Overloaded,
+    ProviderError,
+    RateLimited,
+    Redirected,
+    Refused,
+    TotalTimeout,
+    UnsupportedByProvider,
+)
+from router_runtime.records import Attempt
+from router_runtime.registry import Price
+
+_MILLION = Decimal(10) ** 6
+_CHARS_PER_TOKEN = 4
+_NOT_THEIR_FAULT = (UnsupportedByProvider, BadRequest, ContentFiltered, Refused, TotalTimeout)
+_HOLDS: tuple[tuple[type[ProviderError], float], ...] = ((AuthFailed, 60.0), (ModelNotFound, 60.0), (Redirected, 60.0))
+_QUOTA_HOLD_S = {"request": 0.0, "daily": 3600.0, "credit": 300.0}
+
+
+def exact_cost(price: Price, usage: Usage) -> Decimal:
+    """Cost in USD as an exact decimal: each token count times its price per million, cached ones at their own."""
+    cached = price.input if price.cached_input is None else price.cached_input
+    fresh = max(0, usage.input_tokens - usage.cached_tokens)
+    parts = ((fresh, price.input), (usage.cached_tokens, cached), (usage.output_tokens, price.output))
+    return sum((tokens * Decimal(repr(float(usd))) for tokens, usd in parts), Decimal(0)) / _MILLION
+
+
+@dataclass(slots=True)
+class OpenAttempt:
+    """An attempt that is under way."""
+
+    route: Route
+    index: int
+    time: float
+    started: float
+    reservation: Reservation
+    taken: int = 0
+    sent: bool = False
+    status: int | None = None
+    first_token_ms: float | None = None
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    response_model: str | None = None
+    chars: int = 0
+
+    def see_response(self, response: ChatResponse) -> None:
+        """Takes what a whole answer says about itself."""
+        self.usage, self.response_model = response.usage, response.model or None
+        self.finish_reason = response.finish_reason
+        self.chars = len(response.text)
+
+    def see_chunk(self, chunk: ChatChunk) -> None:
+        """Takes what one chunk of a stream says."""
+        if chunk.content:
+            self.chars += len(chunk.content)
+        if chunk.reasoning:
+            self.chars += len(chunk.reasoning)
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        if chunk.finish_reason is not None:
+            self.finish_reason = chunk.finish_reason
+        if self.response_model is None and chunk.model:
+            self.response_model = chunk.model
+
+
+class Ledger:
+    """The books of one call.
+
+    Args:
+        decision_id: Join key of the attempts.
+        limits: Budgets that every attempt must fit in.
+        budgets: Their counts; None where there are none.
+        health, retry: Told of every outcome.
+        log: Takes each finished attempt.
+        clock: UTC seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        decision_id: str,
+        limits: Sequence[Limit],
+        budgets: Budgets | None,
+        *,
+        health: Health,
+        retry: RetryBudget,
+        log: Callable[[Attempt], object],
+        clock: Callable[[], float],
+    ) -> None:
+        self._decision_id, self._limits, self._budgets = decision_id, limits, budgets
+        self._health, self._retry, self._log, self._clock = health, retry, log, clock
+        self._begun = 0
+        self.attempts: list[Attempt] = []
+        self.failures: list[Failure] = []
+        self.cost = Decimal(0)
+
+    async def begin(self, route: Route, taken: int = 0) -> OpenAttempt:
+        """Reserves the predicted cost and opens an attempt.
+
+        Raises:
+            BudgetExceeded: Where a budget has too little left for this candidate; nothing was reserved.
+        """
+        now, expected = self._clock(), route.predicted
+        reservation = Reservation((), 0, 0)
+        if self._budgets is not None and self._limits:
+            usd = expected.cost_usd if expected else 0.0
+            tokens = round(expected.input_tokens + expected.output_tokens) if expected else 0
+            reservation = await asyncio.to_thread(self._budgets.reserve, self._limits, usd, tokens)
+        self._begun += 1
+        return OpenAttempt(route, self._begun - 1, now, perf_counter(), reservation, taken)
+
+    async def end(self, attempt: OpenAttempt, error: ProviderError | None, *, cancelled: bool = False) -> None:
+        """Settles, logs and tells health; must be awaited exactly once for each attempt."""
+        latency_ms = (perf_counter() - attempt.started) * 1e3
+        billed = error.billed if error is not None else attempt.sent
+        cost = self._cost(attempt) if billed else Decimal(0)
+        name = "Cancelled" if cancelled else None if error is None else type(error).__name__
+        usage = attempt.usage
+        record = Attempt(
+            decision_id=self._decision_id,
+            index=attempt.index,
+            time=attempt.time,
+            model=attempt.route.model.name,
+            provider=attempt.route.provider.name,
+            status=attempt.status,
+            error=name,
+            input_tokens=usage.input_tokens if usage else None,
+            output_tokens=usage.output_tokens if usage else None,
+            cached_tokens=usage.cached_tokens if usage else None,
+            reasoning_tokens=usage.reasoning_tokens if usage else None,
+            cost_usd=float(cost),
+            billed=billed,
+            latency_ms=latency_ms,
+            first_token_ms=attempt.first_token_ms,
+            finish_reason=attempt.finish_reason,
+            response_model=attempt.response_model,
+        )
+        self.attempts.append(record)
+        self.cost += cost
+        self._tell_health(attempt, error, latency_ms, cancelled=cancelled)
+        if error is not None:
+            self.refused(attempt.route, error)
+        self._log(record)
+        if self._budgets is not None and attempt.reservation.rows:
+            tokens = self._tokens(attempt) if billed else 0
+            await _finish(asyncio.to_thread(self._budgets.settle, attempt.reservation, cost, tokens))
+
+    def refused(self, route: Route, error: PointsmanError) -> None:
+        """Notes a failed attempt, or a candidate that was refused before an attempt."""
+        self.failures.append(Failure(route.model.name, route.provider.name, error))
+
+    def _usage(self, attempt: OpenAttempt) -> Usage:
+        """As the provider counted; else what was predicted for the prompt and seen of the answer."""
+        if attempt.usage is not None:
+            return attempt.usage
+        expected = attempt.route.predicted
+        seen = -(-attempt.chars // _CHARS_PER_TOKEN)
+        if expected is None:
+            return Usage(output_tokens=seen)
+        return Usage(round(expected.input_tokens), seen or round(expected.output_tokens))
+
+    def _tokens(self, attempt: OpenAttempt) -> int:
+        usage = self._usage(attempt)
+        return usage.input_tokens + usage.output_tokens
+
+    def _cost(self, attempt: OpenAttempt) -> Decimal:
+        return exact_cost(price_at(attempt.route.model, attempt.time), self._usage(attempt))
+
+    def _tell_health(
+        self, attempt: OpenAttempt, error: ProviderError | None, latency_ms: float, *, cancelled: bool
+    ) -> None:
+        target = attempt.route.target
+        if cancelled or isinstance(error, _NOT_THEIR_FAULT):
+            self._health.released(target)
+        elif error is None:
+            self._health.succeeded(target, latency_ms)
+            self._retry.succeeded(target[0], attempt.taken)
+        else:
+            scope, hold_s = _verdict(error)
+            self._health.failed(target, scope=scope, hold_s=hold_s, reason=type(error).__name__)
+
+
+def _verdict(error: ProviderError) -> tuple[Scope, float | None]:
+    """(who is concerned, how long to leave it alone)."""
+    if isinstance(error, RateLimited):
+        scope: Scope = "model" if error.scope == "request" else "provider"
+        return scope, error.retry_after if error.retry_after is not None else _QUOTA_HOLD_S[error.scope]
+    if isinstance(error, Overloaded | ConnectFailed):
+        return "provider", error.retry_after
+    hold_s = next((seconds for kind, seconds in _HOLDS if isinstance(error, kind)), error.retry_after)
+    return ("provider" if isinstance(error, AuthFailed | Redirected) else "model"), hold_s
+
+
+async def _finish(work: Awaitable[None]) -> None:
+    """Awaits ``work`` to its end even where the caller is cancelled meanwhile: money must be counted."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise

@@ -1,0 +1,60 @@
+"""What happens to a stream that fails after its first content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from router_runtime.chat import ChatChunk, ChatRequest
+
+_GO_ON = (
+    "Your previous message was cut off. Continue it exactly where it stops: no repetition, no remark, not even a"
+    " leading space unless the text needs one."
+)
+
+
+@dataclass(slots=True)
+class Delivered:
+    """What the reader of a stream has seen.
+
+    Args:
+        parts: Pieces of the text.
+        id: Of the first chunk; a continuation keeps it.
+        tools: Whether a fragment of a tool call was among it: half a call cannot be continued by another model.
+    """
+
+    parts: list[str] = field(default_factory=list)
+    id: str | None = None
+    tools: bool = False
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self.parts)
+
+    def see(self, chunk: ChatChunk) -> None:
+        """Takes note of a chunk that was given out."""
+        if chunk.content:
+            self.parts.append(chunk.content)
+        if chunk.tool_calls:
+            self.tools = True
+        if self.id is None:
+            self.id = chunk.id
+
+    def clear(self) -> None:
+        """Forgets all: the stream was restarted."""
+        self.parts.clear()
+        self.id, self.tools = None, False
+
+
+def continuation(request: ChatRequest, partial: str) -> ChatRequest:
+    """The request that asks a model to go on from ``partial``.
+
+    A closing turn of the user says so: several providers refuse a conversation that ends with the assistant.
+    """
+    turns = ({"role": "assistant", "content": partial}, {"role": "user", "content": _GO_ON})
+    return replace(request, messages=(*request.messages, *turns))
+
+
+def as_continuation(chunk: ChatChunk, stream_id: str | None) -> ChatChunk:
+    """``chunk`` under the id of the stream that it continues, without a second role."""
+    return replace(chunk, id=stream_id or chunk.id, role=None)
