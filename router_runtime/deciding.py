@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from itertools import starmap
+from collections import deque
+from collections.abc import Iterable
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -61,10 +63,7 @@ def predict(view: View, bundle: Bundle, features: Features, input_tokens: float)
     """By the bundle; a declared latency stands in where the bundle has no latency for a model."""
     found = bundle.scorer.predict(features, view.indices, view.descriptor)
     tokens = found.output_tokens.astype(np.float64)
-    latency = view.latency
-    if found.latency_ms is not None:
-        trusted = np.array(view.known) | np.isnan(latency)
-        latency = np.where(trusted, found.latency_ms, latency)
+    latency = view.latency if found.latency_ms is None else np.where(view.declared, view.latency, found.latency_ms)
     place = int(found.domain.argmax())
     return Predicted(
         view=view,
@@ -128,21 +127,37 @@ def candidates(predicted: Predicted, choice: Choice) -> tuple[Candidate, ...]:
     """The records of all candidates, best first."""
     view, order = predicted.view, choice.order
     places = order.tolist()
-    count = len(places)
     latency = [None if ms != ms else ms for ms in predicted.latency_ms[order].tolist()]  # NaN is not itself
-    rows = zip(
+    columns: tuple[Iterable[object], ...] = (
         [view.names[i] for i in places],
         predicted.quality[order].tolist(),
-        [predicted.input_tokens] * count,
+        repeat(predicted.input_tokens),
         predicted.output_tokens[order].tolist(),
         predicted.cost_usd[order].tolist(),
         latency,
         choice.score[order].tolist(),
         choice.probability[order].tolist(),
         [view.known[i] for i in places],
-        strict=True,
     )
-    return tuple(starmap(Candidate, rows))
+    # Filled by column through their slots: a frozen dataclass's own constructor takes three times as long.
+    made = [object.__new__(Candidate) for _ in places]
+    for put, column in zip(_SETTERS, columns, strict=True):
+        deque(map(put, made, column), maxlen=0)
+    return tuple(made)
+
+
+_FIELDS = (
+    "model",
+    "quality",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "latency_ms",
+    "score",
+    "probability",
+    "known",
+)
+_SETTERS = tuple(getattr(Candidate, name).__set__ for name in _FIELDS)
 
 
 def task_profile(predicted: Predicted, request: Request, latency_need: LatencyNeed) -> TaskProfile:
@@ -150,7 +165,7 @@ def task_profile(predicted: Predicted, request: Request, latency_need: LatencyNe
     return TaskProfile(
         domain=predicted.domain,
         domain_probability=predicted.domain_probability,
-        complexity=min(max(1.0 - float(predicted.quality.mean()), 0.0), 1.0),
+        complexity=min(max(1.0 - float(np.add.reduce(predicted.quality)) / len(predicted.quality), 0.0), 1.0),
         modality=_modality(request),
         latency_need=latency_need,
     )

@@ -73,6 +73,7 @@ class View:
         price_in, price_out: float64 [C], USD per token.
         windows: float64 [C], context windows in tokens.
         latency: float64 [C], declared ms, NaN where nothing is known.
+        declared: bool [C], where the declared latency counts more than a predicted one: the bundle knows not the model.
         rank: float64 [C], place in the static order, 1 = first .. 0 = not listed.
         labels: label → float64 [C], weights.
         filtered: Reason by model that is not in the view.
@@ -88,6 +89,7 @@ class View:
     price_out: Floats
     windows: Floats
     latency: Floats
+    declared: npt.NDArray[np.bool_]
     rank: Floats
     labels: Mapping[str, Floats]
     filtered: Mapping[str, str]
@@ -112,6 +114,7 @@ class View:
             price_out=self.price_out[chosen],
             windows=self.windows[chosen],
             latency=self.latency[chosen],
+            declared=self.declared[chosen],
             rank=self.rank[chosen],
             labels={label: weights[chosen] for label, weights in self.labels.items()},
             filtered={**self.filtered, **reasons},
@@ -240,6 +243,7 @@ def _view(registry: Registry, bundle: Bundle | None, prices: PriceTable) -> View
     names = tuple(entry.name for entry in entries)
     order = {name: place for place, name in enumerate(registry.policy.static_order)}
     indices, known = _indices(entries, bundle)
+    latency = np.array([math.nan if entry.latency_ms is None else entry.latency_ms for entry in entries])
     return View(
         names=names,
         targets=tuple((entry.provider, entry.name) for entry in entries),
@@ -250,7 +254,8 @@ def _view(registry: Registry, bundle: Bundle | None, prices: PriceTable) -> View
         price_in=prices.input,
         price_out=prices.output,
         windows=np.array([float(entry.context_window) for entry in entries]),
-        latency=np.array([math.nan if entry.latency_ms is None else entry.latency_ms for entry in entries]),
+        latency=latency,
+        declared=~np.array(known) & ~np.isnan(latency),
         rank=np.array([1.0 - order[name] / len(order) if name in order else 0.0 for name in names]),
         labels={
             label: np.array([weights.get(name, 0.0) for name in names]) for label, weights in registry.labels.items()

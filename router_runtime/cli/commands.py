@@ -1,0 +1,147 @@
+"""What each command does; all printing is in :mod:`router_runtime.cli.render`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from router_runtime import overrides
+from router_runtime.bundle import open_bundle
+from router_runtime.cli import render
+from router_runtime.errors import RequestError
+from router_runtime.explain import Explanation, explain
+from router_runtime.options import RouteOptions
+from router_runtime.pricing import price_version
+from router_runtime.records import to_dict
+from router_runtime.registry_reader import load_registry
+from router_runtime.router import Router
+
+Command = Callable[[argparse.Namespace], int]
+
+MAX_STDIN_BYTES = 16 << 20
+
+
+def route(arguments: argparse.Namespace) -> int:
+    """``pointsman route``."""
+    decision = _router(arguments).route(_prompt(arguments), **_options(arguments))
+    _show(arguments, to_dict(decision), render.decision(decision))
+    return 0
+
+
+def explain_choice(arguments: argparse.Namespace) -> int:
+    """``pointsman explain``."""
+    found = explain(_router(arguments), _prompt(arguments), top=arguments.top, **_options(arguments))
+    _show(arguments, _as_dict(found), render.explanation(found))
+    return 0
+
+
+def validate(arguments: argparse.Namespace) -> int:
+    """``pointsman validate``."""
+    registry = load_registry(arguments.registry)
+    now = time.time()
+    document = {
+        "registry": arguments.registry,
+        "version": registry.version,
+        "price_version": price_version(registry.models.values(), now),
+        "providers": sorted(registry.providers),
+        "models": sorted(registry.models),
+        "tiers": sorted(registry.tiers),
+        "labels": sorted(registry.labels),
+        "intents": sorted(registry.intents),
+    }
+    _show(arguments, document, render.registry(arguments.registry, registry, now))
+    return 0
+
+
+def disable(arguments: argparse.Namespace) -> int:
+    """``pointsman disable``."""
+    name = load_registry(arguments.registry).model(arguments.model).name
+    now = time.time()
+    until = math.inf if arguments.seconds is None else now + arguments.seconds
+    overrides.disable(_state(arguments), name, until, now)
+    ends = None if until == math.inf else until
+    _show(arguments, {"model": name, "disabled": True, "until": ends}, f"{name} is disabled {render.until(until)}")
+    return 0
+
+
+def enable(arguments: argparse.Namespace) -> int:
+    """``pointsman enable``."""
+    name = load_registry(arguments.registry).model(arguments.model).name
+    was = overrides.enable(_state(arguments), name)
+    words = f"{name} is enabled" if was else f"{name} was not disabled"
+    _show(arguments, {"model": name, "disabled": False, "was_disabled": was}, words)
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """``pointsman status``."""
+    registry = load_registry(arguments.registry)
+    now = time.time()
+    ends = {name: end for name, end in overrides.read_disabled(_state(arguments)).items() if end > now}
+    bundle = None if arguments.bundle is None else open_bundle(arguments.bundle)
+    document = {
+        "registry": {"path": arguments.registry, "version": registry.version},
+        "bundle": None if bundle is None else {"path": arguments.bundle, "version": bundle.version},
+        "state": str(_state(arguments)),
+        "models": {
+            name: {"enabled": model.enabled and name not in ends, "disabled_until": _finite(ends.get(name))}
+            for name, model in registry.models.items()
+        },
+    }
+    _show(arguments, document, render.status(registry, ends, bundle, str(_state(arguments))))
+    return 0
+
+
+def _finite(end: float | None) -> float | None:
+    return None if end == math.inf else end
+
+
+def _router(arguments: argparse.Namespace) -> Router:
+    return Router.open(arguments.bundle, registry=arguments.registry, state_dir=_state(arguments), seed=arguments.seed)
+
+
+def _state(arguments: argparse.Namespace) -> Path:
+    return overrides.default_state_dir() if arguments.state is None else Path(arguments.state)
+
+
+def _prompt(arguments: argparse.Namespace) -> str:
+    if arguments.prompt != "-":
+        return str(arguments.prompt)
+    data = sys.stdin.buffer.read(MAX_STDIN_BYTES + 1)
+    if len(data) > MAX_STDIN_BYTES:
+        raise RequestError(f"stdin holds more than {MAX_STDIN_BYTES} bytes")
+    return data.decode("utf-8", "replace")
+
+
+def _options(arguments: argparse.Namespace) -> RouteOptions:
+    return RouteOptions(
+        model=arguments.model,
+        tier=arguments.tier,
+        intent=arguments.intent,
+        labels=arguments.label,
+        strategy=arguments.strategy,
+        trade_off=arguments.trade_off,
+        quality_target=arguments.quality_target,
+        models=arguments.models,
+        max_cost_usd=arguments.max_cost,
+        latency_need=arguments.latency_need,
+    )
+
+
+def _as_dict(found: Explanation) -> dict[str, Any]:
+    rows = [{"kind": i.kind, "name": i.name, "value": i.value, "change": i.change} for i in found.influences]
+    return {**to_dict(found.decision), "kind": "explanation", "influences": rows}
+
+
+def _show(arguments: argparse.Namespace, document: dict[str, Any], words: str) -> None:
+    if arguments.json:
+        print(json.dumps(document, allow_nan=False))  # ASCII, whatever the terminal's encoding
+    else:
+        encoding = sys.stdout.encoding or "ascii"
+        print(words.encode(encoding, "replace").decode(encoding))
