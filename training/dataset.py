@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from router_runtime.errors import DataError
+from training.near_duplicates import near_duplicate_groups
+from training.validation import MAX_BAD_SHARE, FrameCheck, RowReport
 
 PROMPT_COLUMNS = ("prompt_id", "text", "task", "domain", "group")
 OUTCOME_COLUMNS = ("prompt_id", "model", "quality", "input_tokens", "output_tokens", "cost_usd", "latency_ms")
 MODEL_COLUMNS = ("model", "price_in_per_m", "price_out_per_m", "core_pool")
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "prompts": PROMPT_COLUMNS,
+    "outcomes": OUTCOME_COLUMNS,
+    "models": MODEL_COLUMNS,
+}
+OPTIONAL = ("task", "domain", "group", "latency_ms", "core_pool")
+"""What a file may lack: labels become ``unknown``, groups are computed, latency is null, all models are core."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +38,14 @@ class Table:
             ``pscore`` (propensity of the logged choice) in tables that come from a log. Nulls are unknown, not zero.
         models: One row per model: ``MODEL_COLUMNS``; prices in USD per million tokens.
         name: Name for reports.
+        report: What became of the rows of its source.
     """
 
     prompts: pd.DataFrame
     outcomes: pd.DataFrame
     models: pd.DataFrame
     name: str = "table"
+    report: RowReport = field(default_factory=RowReport)
 
     @property
     def model_names(self) -> list[str]:
@@ -64,20 +78,176 @@ class Table:
         return replace(self, prompts=prompts, outcomes=outcomes)
 
 
-def load_table(folder: Path) -> Table:
-    """Reads ``prompts.parquet``, ``outcomes.parquet`` and ``models.parquet`` of ``folder``.
+def load_table(folder: Path, *, max_bad_share: float = MAX_BAD_SHARE) -> Table:
+    """Reads and checks ``prompts.parquet``, ``outcomes.parquet`` and ``models.parquet`` of ``folder``.
 
     Raises:
-        DataError: Where a file or a column is missing.
+        DataError: Where a file or a column is missing, or nothing is left.
+        TooManyBadRows: Where more than ``max_bad_share`` (0..1) of the rows of a file are malformed.
     """
-    frames = {}
-    for part, columns in (("prompts", PROMPT_COLUMNS), ("outcomes", OUTCOME_COLUMNS), ("models", MODEL_COLUMNS)):
-        path = folder / f"{part}.parquet"
-        if not path.is_file():
-            raise DataError(f"{path} is missing: a table is a folder of prompts, outcomes and models (.parquet)")
+    frames = {part: _read(folder / f"{part}.parquet", columns) for part, columns in PARTS.items()}
+    prompts, outcomes, models = (frames[part] for part in PARTS)
+    source = str(folder)
+    return checked_table(prompts, outcomes, models, name=folder.name, source=source, max_bad_share=max_bad_share)
+
+
+def checked_table(
+    prompts: pd.DataFrame,
+    outcomes: pd.DataFrame,
+    models: pd.DataFrame,
+    *,
+    name: str,
+    source: str,
+    before: RowReport | None = None,
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> Table:
+    """A table of frames that hold ``PARTS`` (less ``OPTIONAL``), checked row by row.
+
+    Rules: an exact repeat of a (prompt, model) pair is dropped; pairs that disagree become one row with the mean of
+    each number (several samples of one model are draws of one outcome); of two prompts with one id the first stays,
+    and another text under it is rejected; a missing cost is tokens × price where those are known, else it stays null.
+
+    Args:
+        prompts, outcomes, models: The rows.
+        name: Name for reports.
+        source: Where they are from, for messages.
+        before: What reading the source has already counted.
+        max_bad_share: Bound on malformed rows per part, 0..1.
+
+    Raises:
+        DataError: Where nothing is left.
+        TooManyBadRows: Above the bound.
+    """
+    good_models, in_models = _check_models(_completed(models, MODEL_COLUMNS))
+    good_prompts, in_prompts = _check_prompts(_completed(prompts, PROMPT_COLUMNS))
+    found = _completed(outcomes, OUTCOME_COLUMNS)
+    good_outcomes, in_outcomes = _check_outcomes(found, good_prompts, good_models)
+    for part, report in (("models", in_models), ("prompts", in_prompts), ("outcomes", in_outcomes)):
+        report.require(f"{source}, {part}", max_bad_share)
+    read = before or RowReport()
+    total = RowReport(seen=read.seen - read.used if before else 0, rejected=read.rejected, skipped=read.skipped)
+    report = replace(total, filled=read.filled, examples=read.examples) + in_outcomes
+    return Table(good_prompts, good_outcomes, good_models, name, report)
+
+
+def save_table(table: Table, folder: Path) -> Path:
+    """Writes the three Parquet files of ``table``; each appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        partial = folder / f".{part}.{os.getpid()}.tmp"
+        frame: pd.DataFrame = getattr(table, part)
+        frame.to_parquet(partial, index=False, compression="zstd", compression_level=19)
+        partial.replace(folder / f"{part}.parquet")
+    return folder
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path} is missing: a table is a folder of prompts, outcomes and models (.parquet)")
+    try:
         frame = pd.read_parquet(path)
-        missing = [c for c in columns if c not in frame.columns]
-        if missing:
-            raise DataError(f"{path} lacks the column {missing[0]!r} (it has {', '.join(frame.columns)})")
-        frames[part] = frame
-    return Table(**frames, name=folder.name)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path} is not a readable Parquet file ({_first_line(error)})") from error
+    missing = [c for c in columns if c not in frame.columns and c not in OPTIONAL]
+    if missing:
+        raise DataError(f"{path} lacks the column {missing[0]!r} (it has {', '.join(map(str, frame.columns))})")
+    return frame
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _completed(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A copy that has every column, identifiers as text."""
+    frame = frame.reset_index(drop=True).copy()
+    for column in columns:
+        if column not in frame.columns:
+            frame[column] = True if column == "core_pool" else None
+    for column in ("prompt_id", "model"):
+        if column in frame.columns:
+            frame[column] = frame[column].astype("string").astype("str")
+    return frame
+
+
+def _check_models(frame: pd.DataFrame) -> tuple[pd.DataFrame, RowReport]:
+    check = FrameCheck(frame, "models")
+    check.text("model")
+    for column in ("price_in_per_m", "price_out_per_m"):
+        check.numbers(column)
+    check.skip(frame.duplicated("model").to_numpy(), "repeated model")
+    frame["core_pool"] = frame["core_pool"].fillna(False).astype(bool)
+    return check.finish()
+
+
+def _check_prompts(frame: pd.DataFrame) -> tuple[pd.DataFrame, RowReport]:
+    check = FrameCheck(frame, "prompts")
+    check.text("prompt_id")
+    check.text("text")
+    repeated = frame.duplicated("prompt_id").to_numpy()
+    check.skip(repeated & frame.duplicated(["prompt_id", "text"]).to_numpy(), "repeated prompt")
+    check.reject(repeated, "prompt_id", "stands for another text already")
+    good, report = check.finish()
+    for column in ("task", "domain"):
+        good[column] = good[column].astype("string").fillna("unknown").astype("str")
+    return _grouped(good), report
+
+
+def _grouped(prompts: pd.DataFrame) -> pd.DataFrame:
+    """``prompts`` with a group for each: its own, else one computed from the text."""
+    given = prompts["group"].astype("string")
+    lacking = given.isna().to_numpy()
+    if lacking.all():
+        prompts["group"] = near_duplicate_groups([str(text) for text in prompts["text"]])
+    elif lacking.any():  # a prompt without one stands alone: its text may not be that of any given group
+        prompts["group"] = given.fillna("alone:" + prompts["prompt_id"].astype("string")).astype("str")
+    else:
+        prompts["group"] = given.astype("str")
+    return prompts
+
+
+def _check_outcomes(frame: pd.DataFrame, prompts: pd.DataFrame, models: pd.DataFrame) -> tuple[pd.DataFrame, RowReport]:
+    check = FrameCheck(frame, "outcomes")
+    check.text("prompt_id")
+    check.text("model")
+    check.reject(~frame["model"].isin(models["model"]).to_numpy(), "model", "is not among the models")
+    check.reject(~frame["prompt_id"].isin(prompts["prompt_id"]).to_numpy(), "prompt_id", "is not among the prompts")
+    check.numbers("quality", 0.0, 1.0)
+    for column in ("input_tokens", "output_tokens", "cost_usd", "latency_ms"):
+        check.numbers(column)
+    for column, high in (("weight", np.inf), ("pscore", 1.0)):
+        if column in frame.columns:
+            check.numbers(column, 0.0, high)
+    check.skip(frame.duplicated([*OUTCOME_COLUMNS]).to_numpy(), "exact repeat of an outcome")
+    _fill_cost(check, models)
+    good, report = check.finish()
+    return _averaged(good, report)
+
+
+def _fill_cost(check: FrameCheck, models: pd.DataFrame) -> None:
+    """Missing costs become tokens × price where all of them are known."""
+    frame = check.frame
+    lacking = frame["cost_usd"].isna().to_numpy() & check.good
+    if not lacking.any():
+        return
+    price = models.set_index("model")
+    per_in = frame["model"].map(price["price_in_per_m"]).to_numpy(dtype=np.float64, na_value=np.nan)
+    per_out = frame["model"].map(price["price_out_per_m"]).to_numpy(dtype=np.float64, na_value=np.nan)
+    cost = (frame["input_tokens"].to_numpy() * per_in + frame["output_tokens"].to_numpy() * per_out) / 1e6
+    check.fill("cost_usd from tokens × price", int((lacking & np.isfinite(cost)).sum()))
+    check.fill("cost_usd unknown", int((lacking & ~np.isfinite(cost)).sum()))
+    frame["cost_usd"] = np.where(lacking, cost, frame["cost_usd"].to_numpy())
+
+
+def _averaged(frame: pd.DataFrame, report: RowReport) -> tuple[pd.DataFrame, RowReport]:
+    """One row per (prompt, model); rows that disagree give the mean of each number."""
+    pair = ["prompt_id", "model"]
+    if not frame.duplicated(pair).any():
+        return frame, report
+    numbers = frame.select_dtypes("number").columns
+    means = frame.groupby(pair, sort=False)[list(numbers)].mean()
+    kept = frame.drop_duplicates(pair).reset_index(drop=True)
+    kept[list(numbers)] = means.to_numpy()
+    merged = len(frame) - len(kept)
+    skipped = {**report.skipped, "averaged with another outcome of the same pair": merged}
+    return kept, replace(report, used=len(kept), skipped=skipped)
