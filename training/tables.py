@@ -1,0 +1,104 @@
+"""Small per-model tables beside the text scores: quality by domain, the blend, tokens, latency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from training.labels_matrix import Floats, Targets
+from training.text_model import model_means
+
+Rows = npt.NDArray[np.intp]
+
+DOMAIN_SHRINKAGE = 20.0
+BLENDS = np.arange(0.0, 1.01, 0.1)
+LEAST_MARGIN = 0.02
+DEFAULT_LOG_TOKENS = 5.0
+MIN_LATENCIES = 50
+
+
+def quality_table(part: Targets) -> Floats:
+    """Mean quality of each model, and its mean in each domain, shrunk to what domain and model say alone [M, 1 + D]."""
+    means = model_means(part)
+    labelled = part.labelled
+    residual = np.where(labelled, part.quality - means, 0.0)
+    table = np.empty((len(means), 1 + len(part.domains)), dtype=np.float32)
+    table[:, 0] = means
+    for domain in range(len(part.domains)):
+        here = part.domain == domain
+        count = labelled[here].sum(axis=0)
+        total = residual[here].sum(axis=0)
+        shared = total.sum() / (count.sum() + DOMAIN_SHRINKAGE)
+        table[:, 1 + domain] = means + (total + DOMAIN_SHRINKAGE * shared) / (count + DOMAIN_SHRINKAGE)
+    return table.clip(LEAST_MARGIN, 1.0 - LEAST_MARGIN)
+
+
+def domain_probabilities(scores: Floats) -> Floats:
+    """Softmax of scores [n, D]."""
+    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def blend_of(scores: Floats, beta: float, tables: Sequence[tuple[Rows, Floats]], targets: Targets) -> float:
+    """The weight of the domain table beside the text scores that predicts held-out outcomes best.
+
+    What decides a choice is the difference between models on one prompt, so where prompts have several labels, the
+    squared error is taken of differences from the prompt's mean.
+
+    Args:
+        scores: [n, K] held-out text scores.
+        beta: Sharpness of the domain scores.
+        tables: Held-out rows and the table that was fitted without them.
+        targets: The outcomes.
+    """
+    m, d = len(targets.models), len(targets.domains)
+    strength = np.zeros((len(scores), m), dtype=np.float32)
+    for rows, table in tables:
+        strength[rows] = domain_probabilities(beta * scores[rows, m + 1 : m + 1 + d]) @ table[:, 1:].T
+    labelled = targets.labelled
+    several = labelled.sum(axis=1) > 1
+    errors = []
+    for blend in BLENDS:
+        error = np.where(labelled, targets.quality - blend * strength - (1 - blend) * scores[:, :m], 0.0)
+        centre = np.where(several, error.sum(axis=1) / np.maximum(labelled.sum(axis=1), 1), 0.0)
+        errors.append(float(((error - centre[:, None] * labelled) ** 2).sum()))
+    return float(BLENDS[int(np.argmin(errors))])
+
+
+def token_lines(score: Floats, targets: Targets) -> Floats:
+    """Log output tokens of each model as a line in the prompt's token score, float32 [M + 1, 2]; last row: unknown."""
+    known = np.isfinite(targets.log_tokens)
+    pooled = _line(np.broadcast_to(score[:, None], known.shape)[known], targets.log_tokens[known])
+    lines = [_line(score[known[:, m]], targets.log_tokens[known[:, m], m], pooled) for m in range(known.shape[1])]
+    return np.array([*lines, pooled], dtype=np.float32)
+
+
+def _line(x: Floats, y: Floats, prior: tuple[float, float] = (DEFAULT_LOG_TOKENS, 0.0)) -> tuple[float, float]:
+    """Offset and slope of least squares; the prior where there is nothing to fit, a mean where there is little."""
+    if len(y) == 0:
+        return prior
+    if len(y) < MIN_LATENCIES or float(np.var(x)) < 1e-9:
+        return float(np.mean(y)) - prior[1] * float(np.mean(x)), prior[1]
+    slope = float(np.cov(x, y)[0, 1] / np.var(x, ddof=1))
+    return float(np.mean(y)) - slope * float(np.mean(x)), slope
+
+
+def latency_lines(score: Floats, targets: Targets) -> Floats | None:
+    """Latency in ms as a line in the predicted output tokens, float32 [M + 1, 2]; None where too little was logged."""
+    known = np.isfinite(targets.latency)
+    if known.sum() < MIN_LATENCIES:
+        return None
+    lines = token_lines(score, targets)
+    m = known.shape[1]
+    tokens = np.exp(np.clip(lines[:m, 0] + score[:, None] * lines[:m, 1], 0.0, 11.0))
+    pooled = _rising(tokens[known], targets.latency[known])
+    rows = [_rising(tokens[known[:, j], j], targets.latency[known[:, j], j], pooled) for j in range(m)]
+    return np.array([*rows, pooled], dtype=np.float32)
+
+
+def _rising(x: Floats, y: Floats, prior: tuple[float, float] = (0.0, 0.0)) -> tuple[float, float]:
+    """A line that never falls: more tokens never take less time."""
+    offset, slope = _line(x, y, prior)
+    return (offset, slope) if slope >= 0 else (float(np.mean(y)), 0.0)
