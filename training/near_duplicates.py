@@ -43,7 +43,7 @@ def near_duplicate_groups(texts: Sequence[str]) -> list[str]:
 
 
 def template_key(text: str) -> str:
-    """``text`` in lower case, digits merged to 0, all but letters and digits one space; a text without either as it is."""
+    """``text`` in lower case, digits merged to 0, the rest one space; a text without either as it is."""
     head = text[:HEAD_CHARS].encode("utf-8", "replace").decode()
     key = _DIGITS.sub("0", _NOT_WORD.sub(" ", head.lower())).strip()
     return key or head
