@@ -17,8 +17,19 @@ JSON = Mapping[str, Any]
 #: OpenAI's words; providers' own words stand beside them as ``native_finish_reason``.
 FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
 
-_SAMPLING = frozenset({"temperature", "top_p", "seed", "reasoning_effort"})
-_FIELDS = _SAMPLING | {"tool_choice", "parallel_tool_calls", "response_format", "user", "metadata"}
+#: Named fields of a request with the types that their JSON may have; null leaves each of them out.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "tool_choice": (str, Mapping),
+    "parallel_tool_calls": (bool,),
+    "response_format": (Mapping,),
+    "temperature": (int, float),
+    "top_p": (int, float),
+    "seed": (int,),
+    "reasoning_effort": (str,),
+    "user": (str,),
+    "metadata": (Mapping,),
+    "max_tokens": (int,),
+}
 _OURS = {"messages", "model", "stream", "stream_options", "tools", "stop", "max_tokens", "max_completion_tokens"}
 
 
@@ -61,17 +72,26 @@ class ChatRequest:
         """Reads the body of a Chat Completions call; ``model`` and ``stream`` are the caller's and are left out.
 
         Raises:
-            RequestError: Where the messages, tools or stop sequences have the wrong shape.
+            RequestError: Where a field has the wrong shape.
         """
         limit = body.get("max_completion_tokens")
+        named = {"max_tokens": body.get("max_tokens") if limit is None else limit}
+        named |= {name: body.get(name) for name in _TYPES if name != "max_tokens"}
         return cls(
             messages=read_messages(body.get("messages")),
             tools=_mappings(body.get("tools"), "tools"),
-            max_tokens=body.get("max_tokens") if limit is None else limit,
             stop=_stops(body.get("stop")),
-            extra={k: v for k, v in body.items() if k not in _OURS and k not in _FIELDS},
-            **{name: body[name] for name in sorted(_FIELDS) if name in body},
+            extra={k: v for k, v in body.items() if k not in _OURS and k not in _TYPES},
+            **{name: _typed(name, value) for name, value in named.items()},
         )
+
+
+def _typed(name: str, value: Any) -> Any:
+    """``value`` where it has a type that ``name`` may have."""
+    kinds = _TYPES[name]
+    if value is None or (isinstance(value, kinds) and (kinds == (bool,) or not isinstance(value, bool))):
+        return value
+    raise RequestError(f"{name} is {type(value).__name__}, expected {' or '.join(kind.__name__ for kind in kinds)}")
 
 
 def read_messages(messages: Any) -> tuple[JSON, ...]:
@@ -103,10 +123,10 @@ def _mappings(value: Any, name: str) -> tuple[JSON, ...]:
 
 
 def _stops(value: Any) -> tuple[str, ...]:
-    stops = (value,) if isinstance(value, str) else tuple(value or ())
-    if not all(isinstance(stop, str) for stop in stops):
-        raise RequestError("stop holds something that is not text")
-    return stops
+    stops = [value] if isinstance(value, str) else [] if value is None else value
+    if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
+        raise RequestError("stop is neither text nor a list of texts")
+    return tuple(stops)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from router_runtime.providers.building import (
     foreign_extra,
     functions,
     image_url,
+    kept,
     merged,
     part_text,
     parts_of,
@@ -146,7 +147,7 @@ def _turns(request: ChatRequest) -> tuple[list[dict[str, Any]], list[dict[str, A
                 system += blocks
                 continue
         elif role == "assistant":
-            blocks = [*(message.get("thinking_blocks") or ()), *_blocks(message, place), *_calls(message, place)]
+            blocks = [*kept(message, "thinking_blocks", place), *_blocks(message, place), *_calls(message, place)]
         elif role in ("user", "tool"):
             blocks, role = [_result(message, place)] if role == "tool" else list(_blocks(message, place)), "user"
         else:

@@ -170,13 +170,27 @@ def calls_of(message: JSON, place: str) -> Iterator[tuple[str, str, str, JSON]]:
     Raises:
         RequestError: A call without a name or with arguments that are not text.
     """
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") if isinstance(call, Mapping) else None
+    for call in kept(message, "tool_calls", place):
+        function = call.get("function")
         name = function.get("name") if isinstance(function, Mapping) else None
         arguments = function.get("arguments", "") if isinstance(function, Mapping) else None
         if not isinstance(name, str) or not isinstance(arguments, str):
             raise RequestError(f"{place}.tool_calls holds a call without a name or without arguments as text")
         yield str(call.get("id") or ""), name, arguments, call
+
+
+def kept(message: JSON, name: str, place: str) -> list[Any]:
+    """A list of objects in an assistant's message: its tool calls, and what it said that goes back as it is.
+
+    Raises:
+        RequestError: It is no such list.
+    """
+    found = message.get(name)
+    if found is None:
+        return []
+    if not isinstance(found, list | tuple) or not all(isinstance(item, Mapping) for item in found):
+        raise RequestError(f"{place}.{name} is no list of objects")
+    return list(found)
 
 
 def arguments_object(arguments: str, place: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from router_runtime.providers.building import (
     choice_of,
     functions,
     image_url,
+    kept,
     merged,
     part_text,
     parts_of,
@@ -108,7 +109,7 @@ def _items(message: JSON, index: int) -> Iterator[dict[str, Any]]:
         alone = output[0]["text"] if len(output) == 1 and output[0]["type"] == "input_text" else output
         yield {"type": "function_call_output", "call_id": str(message.get("tool_call_id") or ""), "output": alone or ""}
     elif role == "assistant":
-        yield from message.get("reasoning_items") or ()
+        yield from kept(message, "reasoning_items", place)
         content = [_said(part, place) for _, part in parts_of(message, place)]
         if content:
             yield {"type": "message", "role": "assistant", "content": content}
