@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -56,14 +56,11 @@ class Bundle:
         path: Where it was read.
     """
 
-    manifest: Manifest
-    onnx: bytes
+    manifest: Manifest = field(repr=False)
+    onnx: bytes = field(repr=False)
     version: str
-    scorer: Scorer
+    scorer: Scorer = field(repr=False)
     path: Path
-
-    def __repr__(self) -> str:
-        return f"Bundle({str(self.path)!r}, version={self.version!r})"
 
 
 def open_bundle(path: str | Path) -> Bundle:

@@ -162,7 +162,7 @@ def mapping(value: Value, what: str) -> dict[str, Value]:
 
 def did_you_mean(word: str, options: Collection[str]) -> str:
     """`` (did you mean 'x'?)`` where an option is close to ``word``, else nothing."""
-    close = difflib.get_close_matches(word[:80], list(options), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word[:80], list(options), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 

@@ -1,10 +1,16 @@
 """Fixtures for all tests: the real tables where they are, a registry to edit, a clock that only a test moves."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry
+from router_runtime.bundle import open_bundle
+from router_runtime.bundle_writer import write_bundle
+from router_runtime.registry import Registry
+from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry, parse_registry
+from tests.training.graph_examples import fitted_parts, prompts
+from training.export import export_graph
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,3 +54,37 @@ def registry_file(tmp_path):
     path = tmp_path / "registry.yaml"
     path.write_bytes(DEFAULT_REGISTRY.read_bytes())
     return path
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory):
+    """A small real bundle: random text weights and a booster, three models, two domains. Read only."""
+    features = prompts(120)
+    parts = fitted_parts(features)
+    folder = tmp_path_factory.mktemp("bundles") / "small"
+    models = [{"name": name} for name in parts.models]
+    write_bundle(folder, export_graph(parts), {"models": models, "domains": list(parts.domains)}, "# A test's bundle\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(bundle_folder):
+    """The same, opened."""
+    return open_bundle(bundle_folder)
+
+
+@pytest.fixture
+def bundle_copy(bundle_folder, tmp_path):
+    """The same, in a folder that a test may spoil."""
+    return shutil.copytree(bundle_folder, tmp_path / "bundle")
+
+
+def registry_of(count: int, known: int = 3, extra: str = "") -> Registry:
+    """A registry of ``count`` models, of which ``known`` bear the names of the small bundle's."""
+    rows = "".join(
+        f"  model-{n if n < known else 1000 + n}: {{provider: p, quality_prior: 0.{50 + n}, "
+        f"prices: [{{valid_from: 2026-04-01, input: {n + 1}, output: {2 * n + 2}}}]}}\n"
+        for n in range(count)
+    )
+    text = f"providers: {{p: {{adapter: openai, base_url: 'http://localhost:1'}}}}\nmodels:\n{rows}{extra}"
+    return parse_registry(text.encode())

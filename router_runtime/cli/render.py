@@ -86,7 +86,7 @@ def table(rows: Sequence[Sequence[str]], numeric: frozenset[int] | set[int] = fr
             c.rjust(w) if place in numeric else c.ljust(w) for place, (c, w) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(padded).rstrip()[:WIDTH])
-    rule = "  ".join("-" * width for width in widths)[:WIDTH]
+    rule = "  ".join("-" * width for width in widths).rstrip()[:WIDTH]
     return [lines[0], rule, *lines[1:]]
 
 
@@ -104,7 +104,7 @@ def _headline(made: Decision) -> list[str]:
     labels = f", labels {plain(', '.join(made.labels))}" if made.labels else ""
     return [
         f"choice    {plain(made.chosen)}",
-        f"because   policy {made.policy}{labels}: {_reason(made)}"[:WIDTH],
+        f"because   {_reason(made)} (policy {made.policy}{labels})"[:WIDTH],
         f"cost      {_usd(best.cost_usd)} predicted{saved}",
         f"took      {made.elapsed_ms:.2f} ms, id {made.id}",
     ]
@@ -119,10 +119,10 @@ def _reason(made: Decision) -> str:
     words = {
         "cost-first": "cheapest that is good enough, else the best",
         "capability-first": "preferred for the labels, by predicted quality",
-        "balanced": "best of predicted quality against cost",
+        "balanced": "most quality for the money",
         "static": "first in the static table",
     }
-    return f"{words[made.policy]} (predicted quality {best.quality:.2f})"
+    return f"{words[made.policy]}, quality {best.quality:.2f}"
 
 
 def _candidates(made: Decision) -> list[str]:

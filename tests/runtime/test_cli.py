@@ -1,0 +1,134 @@
+import io
+import json
+
+import pytest
+
+from router_runtime.cli import main
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path / "state"))
+
+    def call(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stopped:
+            code = stopped.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_route_prints_one_json_document(run, bundle_folder):
+    code, out, err = run("route", "Why?", "--bundle", bundle_folder, "--json", "--seed", 1, "--tier", "pro")
+    document = json.loads(out)
+    assert (code, err) == (0, "")
+    assert document["kind"] == "decision"
+    assert document["tier"] == "pro"
+    assert sum(c["probability"] for c in document["candidates"]) == pytest.approx(1.0)
+
+
+def test_route_reads_stdin(run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9 " * 1000)))
+    code, out, _ = run("route", "-", "--json")
+    assert code == 0
+    assert json.loads(out)["candidates"][0]["input_tokens"] > 1000
+
+
+def test_explain_is_readable_in_100_columns(run, bundle_folder):
+    code, out, _ = run(
+        "explain", "alpha why", "--bundle", bundle_folder, "--tier", "free", "--intent", "extract_invoice"
+    )
+    assert code == 0
+    assert all(len(line) <= 100 for line in out.splitlines())
+    assert out.isascii()
+    for words in ("choice", "filtered out", "not in the tier free", '"alpha"', "what moved it"):
+        assert words in out
+    code, out, _ = run("explain", "alpha why", "--bundle", bundle_folder, "--json", "--top", 2)
+    assert len(json.loads(out)["influences"]) == 2
+
+
+def test_control_characters_do_not_reach_the_terminal(run, bundle_folder):
+    code, out, _ = run("explain", "a\x1b[31mb", "--label", "\x1b[2J", "--bundle", bundle_folder)
+    assert code == 0
+    assert "\x1b" not in out
+
+
+def test_validate(run, registry_file):
+    code, out, _ = run("validate", registry_file)
+    assert code == 0
+    assert "is valid: 5 providers, 5 models" in out
+    registry_file.write_text(registry_file.read_text().replace("tiers:", "teirs:"))
+    code, out, err = run("validate", registry_file, "--json")
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert "did you mean 'tiers'" in err
+
+
+def test_disable_status_enable(run):
+    code, out, _ = run("disable", "opus", "--for", "30s", "--json")
+    assert code == 0
+    assert json.loads(out)["model"] == "claude-opus-4.7"
+    _, out, _ = run("status")
+    assert "disabled until 20" in out
+    _, out, _ = run("route", "x", "--json")
+    assert json.loads(out)["filtered"]["claude-opus-4.7"].startswith("disabled until")
+    assert run("disable", "gpt-5.5")[0] == 0
+    _, out, _ = run("status", "--json")
+    models = json.loads(out)["models"]
+    assert [name for name, m in models.items() if not m["enabled"]] == ["gpt-5.5", "claude-opus-4.7"]
+    assert models["gpt-5.5"]["disabled_until"] is None
+    assert "is enabled" in run("enable", "opus")[1]
+    assert "was not disabled" in run("enable", "opus")[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["validate", "nowhere.yaml"],
+        ["route", "x", "--registry", "nowhere.yaml"],
+        ["route", "x", "--bundle", "nowhere"],
+        ["route", "x", "--tier", "nobody"],
+        ["route", "x", "--max-cost", "0", "--model", "opus"],
+        ["disable", "nobody"],
+        ["status", "--bundle", "nowhere"],
+    ],
+)
+def test_a_refusal_is_one_line_and_1(run, arguments):
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("pointsman: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["route"],
+        ["route", "x", "--trade-off", "2"],
+        ["disable", "opus", "--for", "soon"],
+        ["route", "x", "--max-cost", "nan"],
+    ],
+)
+def test_wrong_usage_is_2(run, arguments):
+    code, out, _ = run(*arguments)
+    assert (code, out) == (2, "")
+
+
+@pytest.mark.parametrize("command", ["route", "explain", "validate", "disable", "enable", "status"])
+def test_help_shows_an_example(run, command):
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert f"pointsman {command}" in out.split("example:")[1]
+
+
+def test_a_spoilt_state_file_is_named(run, tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "disabled.json").write_text("[1]")
+    code, _, err = run("status")
+    assert code == 1
+    assert "disabled.json is not a list of disabled models" in err
