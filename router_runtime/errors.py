@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class PointsmanError(Exception):
@@ -128,11 +128,12 @@ class NotSupported(DataError):
     Args:
         reason: One sentence.
         segment: The segment that it is about: ``all``, or ``dimension=value``.
+        details: What was found, JSON-ready.
     """
 
-    def __init__(self, reason: str, *, segment: str = "all") -> None:
+    def __init__(self, reason: str, *, segment: str = "all", details: Mapping[str, Any] | None = None) -> None:
         super().__init__(reason)
-        self.segment = segment
+        self.segment, self.details = segment, dict(details or {})
 
 
 class StoreError(PointsmanError):

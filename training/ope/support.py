@@ -135,7 +135,8 @@ def require_support(
         )
     if not whole.supported:
         worst = _worst(found, bounds)
-        fix = remedy(action_dist, logging_dist, bounds.min_ess)
+        # Missing labels cost effective sample too: exploration alone has to make up for them.
+        fix = remedy(action_dist, logging_dist, bounds.min_ess * float((log.labels**2).mean()))
         raise NotSupported(
             f"the log cannot support this evaluation in {_place(worst.segment)}: {worst.reason}; {fix}",
             segment=worst.segment,

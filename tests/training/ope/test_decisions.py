@@ -1,0 +1,86 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from router_runtime.errors import DataError
+from router_runtime.policy import PolicySettings
+from tests.training.graph_examples import linear_parts
+from tests.training.ope.logged_examples import BANDIT, PRICES, logged
+from training.ope.decisions import label_weights
+from training.ope.prompt_features import prompt_features
+from training.ope.replay import predicted_quality, replay
+from training.served import served_parts
+
+
+def test_a_distribution_that_is_none_is_refused():
+    log, _ = logged(BANDIT.epsilon(0.5), 50, seed=0)
+    with pytest.raises(DataError, match=r"decision 0: the action distribution sums to 0\.9"):
+        replace(log, logging_dist=log.logging_dist * 0.9)
+    other = log.pscore.copy()
+    other[7] /= 2
+    with pytest.raises(DataError, match="decision 7: propensity"):
+        replace(log, pscore=other)
+    with pytest.raises(DataError, match="no decision"):
+        replace(log, action=log.action[:0])
+
+
+def test_label_weights_undo_what_is_missing_by_model():
+    action = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    labelled = np.array([True, False, False, False, True, True, True, True])
+    weights = label_weights(labelled, action, 2)
+    assert (weights[~labelled] == 0).all()
+    assert weights[0] > 2 * weights[4] > 1.9
+    with pytest.raises(DataError, match="nothing can be evaluated"):
+        label_weights(np.zeros(8, dtype=bool), action, 2)
+
+
+def test_features_are_standardised_and_repeatable():
+    log, _ = logged(BANDIT.epsilon(0.5), 300, seed=0)
+    found = prompt_features(log.features)
+    assert found.mean(axis=0) == pytest.approx(0, abs=1e-6)
+    assert found.std(axis=0) == pytest.approx(1, abs=1e-6)
+    assert (found == prompt_features(log.features)).all()
+    assert np.abs(np.corrcoef(found[:, 0], np.array([f.structural[0] for f in log.features]))[0, 1]) > 0.99
+
+
+def test_replay_is_the_policy_that_serves():
+    log, _ = logged(BANDIT.epsilon(0.5), 40, seed=0)
+    settings = PolicySettings(strategy="balanced", trade_off=0.5, answer_value_usd=0.01)
+    quality = log.predicted_quality
+    found = replay(log, quality, settings)
+    by_hand = (0.5 * quality - 0.5 / 0.01 * PRICES).argmax(axis=1)
+    assert (found.argmax(axis=1) == by_hand).all()
+    assert (found.sum(axis=1) == 1).all()
+
+
+def test_replay_never_takes_what_was_not_eligible():
+    log, _ = logged(BANDIT.epsilon(0.5), 40, seed=0)
+    quality = np.tile([0.1, 0.2, 0.3, 0.9], (40, 1))
+    best = replay(log, quality, PolicySettings(trade_off=1.0))
+    assert (best[:, 3] == 1).all()
+    eligible = log.eligible.copy()
+    eligible[:, 3] = False
+    logging = np.tile([1.0, 0.0, 0.0, 0.0], (40, 1))
+    smaller = replace(log, eligible=eligible, logging_dist=logging, action=np.zeros(40, dtype=int), pscore=np.ones(40))
+    assert (replay(smaller, quality, PolicySettings(trade_off=1.0))[:, 2] == 1).all()
+
+
+def test_unknown_costs_are_not_free():
+    log, _ = logged(BANDIT.epsilon(0.5), 40, seed=0)
+    cost = log.predicted_cost.copy()
+    cost[:, 3] = np.nan
+    found = replay(replace(log, predicted_cost=cost), np.full((40, 4), 0.5), PolicySettings(trade_off=0.5))
+    assert (found[:, 0] == 1).all()
+
+
+def test_models_that_the_bundle_does_not_know_take_the_logged_prediction():
+    log, _ = logged(BANDIT.epsilon(0.5), 30, seed=0)
+    parts = replace(linear_parts(2, 2), models=("tiny", "small"))
+    low, high = log.predicted_quality.copy(), log.predicted_quality.copy()
+    low[:, 3], high[:, 3] = 0.1, 0.9
+    quality_low = predicted_quality(served_parts(parts), replace(log, predicted_quality=low))
+    quality_high = predicted_quality(served_parts(parts), replace(log, predicted_quality=high))
+    assert quality_low.shape == (30, 4)
+    assert (quality_low[:, 3] < quality_high[:, 3]).all()
+    assert (quality_low[:, :2] == quality_high[:, :2]).all()

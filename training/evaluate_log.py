@@ -1,0 +1,171 @@
+"""A policy on a log that another policy wrote → one report, or a refusal that says what the log lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from router_runtime.errors import NotSupported
+from router_runtime.policy import PolicySettings
+from training.ope.compare import HEADLINE, compare
+from training.ope.decisions import LoggedDecisions
+from training.ope.estimators import ESTIMATORS, BanditLog, estimate
+from training.ope.intervals import Estimate
+from training.ope.prompt_features import prompt_features
+from training.ope.reward_model import assign_folds, crossfit_ridge
+from training.ope.support import ALL, Support, SupportBounds, check_support, require_support
+
+Floats = npt.NDArray[np.float64]
+FOLDS = 5
+LEVEL = 0.95
+
+
+def evaluate_policy(
+    log: LoggedDecisions,
+    action_dist: Floats,
+    settings: PolicySettings,
+    *,
+    bounds: SupportBounds | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Quality, cost and utility of a policy with every estimator, beside what the logging policy earned.
+
+    Args:
+        log: The decisions.
+        action_dist: π_e, float64[n, A].
+        settings: Of the policy; utility is its trade-off · quality − (1 − trade-off) · cost / value of an answer.
+        bounds: When the log is taken to support a claim.
+        seed: Of the folds.
+
+    Returns:
+        JSON-ready: ``policy_value`` (quality, by estimator), ``logging_policy_value``, ``difference`` (paired, headline
+        estimator), ``cost`` and ``utility`` (the same three), ``segments`` (paired differences of quality where
+        supported), ``ess``, ``support``, ``label_rate``, ``n``, ``refused``.
+
+    Raises:
+        NotSupported: Where the log cannot support the claim; its ``details`` hold ``support`` and ``n``.
+    """
+    labelled = log.bandit(log.quality)
+    support = check_support(action_dist, log.logging_dist, labelled, segments_of(log, action_dist), bounds)
+    try:
+        require_support(support, action_dist, log.logging_dist, labelled, bounds)
+    except NotSupported as refusal:
+        raise NotSupported(str(refusal), segment=refusal.segment, details=_support_json(log, support)) from None
+    study = _Study(log, action_dist, seed)
+    worth = settings.trade_off * log.quality
+    price = (1 - settings.trade_off) / settings.answer_value_usd
+    quality = study.report(log.quality, log.predicted_quality, (0.0, 1.0))
+    return {
+        **quality,
+        "cost": study.report(log.cost, log.predicted_cost, (0.0, np.inf)),
+        "utility": study.report(
+            worth - price * log.cost,
+            settings.trade_off * log.predicted_quality - price * log.predicted_cost,
+            (-np.inf, np.inf),
+        ),
+        "segments": study.segments(support),
+        "headline": HEADLINE,
+        **_support_json(log, support),
+        "ess": round(support[0].ess, 1),
+        "refused": False,
+    }
+
+
+class _Study:
+    """One policy on one log; features and folds are made once."""
+
+    def __init__(self, log: LoggedDecisions, action_dist: Floats, seed: int) -> None:
+        self._log, self._policy = log, action_dist
+        self._features = prompt_features(log.features, seed=seed)
+        self._fold = assign_folds(log.session, FOLDS, seed)
+        self._quality: tuple[BanditLog, Floats] | None = None
+
+    def report(self, reward: Floats, prior: Floats, bounds: tuple[float, float]) -> dict[str, Any]:
+        """The value of ``reward`` [n] with every estimator, and the headline's paired difference."""
+        bandit, q_hat = self._model(reward, prior, bounds)
+        values = {name: estimate(name, self._policy, bandit, q_hat, LEVEL) for name in ESTIMATORS}
+        found = compare(self._policy, self._log.logging_dist, bandit, q_hat, level=LEVEL)
+        return {
+            "policy_value": {name: as_json(value) for name, value in values.items()},
+            "logging_policy_value": as_json(found.second),
+            "difference": as_json(found.difference),
+        }
+
+    def segments(self, support: list[Support]) -> dict[str, Any]:
+        """Paired differences of quality in each supported segment."""
+        log = self._log
+        bandit, q_hat = self._model(log.quality, log.predicted_quality, (0.0, 1.0))
+        labels = segments_of(log, self._policy)
+        found = {}
+        for part in support:
+            dimension, _, name = part.segment.partition("=")
+            if part.segment == ALL or not part.supported:
+                continue
+            rows = labels[dimension] == name
+            pair = compare(self._policy[rows], log.logging_dist[rows], bandit.take(rows), q_hat[rows], level=LEVEL)
+            found[part.segment] = as_json(pair.difference)
+        return found
+
+    def _model(self, reward: Floats, prior: Floats, bounds: tuple[float, float]) -> tuple[BanditLog, Floats]:
+        bandit = self._log.bandit(reward)
+        known = prior if np.isfinite(prior).any() else None
+        actions = len(self._log.models)
+        return bandit, crossfit_ridge(self._features, bandit, self._fold, actions, prior=known, bounds=bounds)
+
+
+def segments_of(log: LoggedDecisions, action_dist: Floats) -> dict[str, npt.NDArray[np.str_]]:
+    """Labels by dimension: those of the log, and the model that the policy would most likely choose."""
+    favourite = np.array(log.models)[action_dist.argmax(axis=1)]
+    return {**log.segments, "model": favourite}
+
+
+def as_json(found: Estimate) -> dict[str, float | int | None]:
+    """``value``, ``se``, ``ci_low``, ``ci_high``, ``ess``, ``n``; null where a number is not finite."""
+    numbers = asdict(found)
+    numbers = {"value": numbers.pop("policy_value"), **numbers}
+    return {name: value if np.isfinite(value) else None for name, value in numbers.items()}
+
+
+def _support_json(log: LoggedDecisions, support: list[Support]) -> dict[str, Any]:
+    labelled = np.isfinite(log.quality)
+    rates: Mapping[str, float] = {
+        name: round(float(labelled[log.action == a].mean()), 4)
+        for a, name in enumerate(log.models)
+        if (log.action == a).any()
+    }
+    return {
+        "support": {part.segment: {k: v for k, v in asdict(part).items() if k != "segment"} for part in support},
+        "label_rate": {"all": round(float(labelled.mean()), 4), "by_model": rates},
+        "n": len(log.action),
+    }
+
+
+def refusal_json(refusal: NotSupported) -> dict[str, Any]:
+    """The document of a refusal: ``refused`` true, the sentence, the segment, and what was found."""
+    return {"refused": True, "reason": str(refusal), "segment": refusal.segment, **refusal.details}
+
+
+def report_text(report: Mapping[str, Any]) -> str:
+    """The report for people."""
+    lines = [
+        f"{report['n']:,} decisions, effective sample {report['ess']:,.0f}, {report['headline']} with 95 % intervals",
+        "",
+    ]
+    for name, unit in (("quality", ""), ("cost", " USD"), ("utility", "")):
+        part = report if name == "quality" else report[name]
+        ours, logged, gap = part["policy_value"][report["headline"]], part["logging_policy_value"], part["difference"]
+        lines.append(f"{name:8} this policy {_figure(ours)}{unit}, logged {_figure(logged)}, difference {_figure(gap)}")
+    short = [name for name, part in report["support"].items() if not part["supported"]]
+    if short:
+        lines += ["", f"not supported, and so not reported: {', '.join(short)}"]
+    return "\n".join(lines)
+
+
+def _figure(found: Mapping[str, Any]) -> str:
+    if found["ci_low"] is None:
+        return f"{found['value']:.4g}"
+    return f"{found['value']:.4g} ({found['ci_low']:.4g} to {found['ci_high']:.4g})"

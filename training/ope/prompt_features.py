@@ -1,0 +1,31 @@
+"""A few numbers per prompt for the reward model of off-policy evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from router_runtime.features import HASH_SIZE, Features
+
+Floats = npt.NDArray[np.float64]
+SKETCH = 24
+
+
+def prompt_features(features: Sequence[Features], *, seed: int = 0) -> Floats:
+    """Structural numbers and a random sketch of the hashed words, standardised, float64[n, d].
+
+    Nothing is fitted to outcomes, so no fold leaks into another. The sketch is a sparse ±1 projection of the ids
+    (Achlioptas 2003), divided by the square root of their number.
+
+    Args:
+        features: Of the requests.
+        seed: Of the projection.
+    """
+    signs = np.random.default_rng(seed).choice(np.array([-1.0, 0.0, 1.0], dtype=np.float32), (HASH_SIZE, SKETCH))
+    sketch = np.array([signs[one.ids].sum(axis=0) / np.sqrt(max(len(one.ids), 1)) for one in features])
+    raw = np.column_stack([np.array([one.structural for one in features]), sketch]).astype(np.float64)
+    spread = raw.std(axis=0)
+    kept = spread > 1e-9
+    return np.asarray((raw[:, kept] - raw[:, kept].mean(axis=0)) / spread[kept])

@@ -1,0 +1,56 @@
+"""What a bundle would have chosen on logged decisions, through the policy that serves."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from router_runtime.policy import PolicySettings, action_dist, scores
+from training.ope.decisions import LoggedDecisions
+from training.served import Served
+
+Floats = npt.NDArray[np.float64]
+UNKNOWN_PRIOR = 0.5
+
+
+def predicted_quality(served: Served, log: LoggedDecisions) -> Floats:
+    """q̂ of the bundle for every decision and model of the log, float64[n, A].
+
+    Models that the bundle does not know take the mean of what the logging router predicted for them as their prior,
+    0.5 where it said nothing.
+
+    Args:
+        served: The bundle's scorer and models.
+        log: The decisions.
+    """
+    known = {name: index for index, name in enumerate(served.models)}
+    models = np.array([known.get(name, len(known)) for name in log.models], dtype=np.int64)
+    descriptor = np.zeros((len(models), 1 + len(served.scorer.domains)), dtype=np.float32)
+    said = np.isfinite(log.predicted_quality)
+    total = np.where(said, log.predicted_quality, 0.0).sum(axis=0)
+    descriptor[:, 0] = np.where(said.any(axis=0), total / np.maximum(said.sum(axis=0), 1), UNKNOWN_PRIOR)
+    found = [served.scorer.predict(one, models, descriptor).quality for one in log.features]
+    return np.array(found, dtype=np.float64).reshape(len(log.features), len(models))
+
+
+def replay(log: LoggedDecisions, quality: Floats, settings: PolicySettings) -> Floats:
+    """π_e: the action distribution over the models that were eligible, float64[n, A].
+
+    The function that serves is called; health and latency are those of a calm day, costs those that the log expected.
+
+    Args:
+        log: The decisions.
+        quality: The policy's predictions, float64[n, A].
+        settings: How it chooses.
+    """
+    cost = _filled(log.predicted_cost)
+    score = scores(quality, cost, None, log.eligible, None, settings)
+    return action_dist(score, log.eligible, settings, quality)
+
+
+def _filled(cost: Floats) -> Floats:
+    """Unknown costs take the model's mean; a model without any takes the dearest, so that it is not taken for free."""
+    said = np.isfinite(cost)
+    mean = np.where(said, cost, 0.0).sum(axis=0) / np.maximum(said.sum(axis=0), 1)
+    dearest = float(mean.max(initial=0.0))
+    return np.where(said, cost, np.where(said.any(axis=0), mean, dearest))
