@@ -115,11 +115,7 @@ def _data_line(entry: Mapping[str, Any]) -> str:
 def _measured(report: Mapping[str, Any]) -> list[str]:
     calibration = report["calibration"]
     return [
-        *(
-            _compared(report)
-            if "best_single" in report
-            else ["The log holds one answer per prompt: calibration only.", ""]
-        ),
+        *(_compared(report) if "best_single" in report else [LOG_ONLY, ""]),
         f"Calibration: ECE {calibration['ece_mean']:.3f} on average, {calibration['ece_max']:.3f} for the worst model, "
         f"about {calibration['labels_per_head']} labels each.",
     ]

@@ -1,0 +1,111 @@
+"""The command line: exit codes, one-line errors, one JSON document, and the real learner end to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.training.table_examples import small_table
+from training.cli import COMMANDS, load_command, main
+
+
+def save(table, folder):
+    folder.mkdir()
+    for name in ("prompts", "outcomes", "models"):
+        getattr(table, name).to_parquet(folder / f"{name}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A trained bundle and a held-out table."""
+    folder = tmp_path_factory.mktemp("cli")
+    table, held = save(small_table(300), folder / "seen"), save(small_table(100, seed=9), folder / "held")
+    arguments = ["train", "--table", str(table), "--out", str(folder / "bundle"), "--no-mlflow", "--quiet"]
+    assert main([*arguments, "--baselines", "none"]) == 0
+    return folder, table, held
+
+
+def document(capsys):
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    return json.loads(out)
+
+
+def test_train_then_evaluate_on_held_out_prompts(world, capsys):
+    folder, table, held = world
+    capsys.readouterr()
+    arguments = ["--bundle", str(folder / "bundle"), "--json", "--quiet", "--replicates", "50"]
+    assert main(["evaluate", *arguments, "--table", str(held)]) == 0
+    report = document(capsys)
+    for name in ("aiq", "perf_gain", "gap_oracle", "cost_at_quality", "calibration", "baselines"):
+        assert name in report
+    assert "cost_save" in report
+    assert report["aiq"] > report["baselines"]["zero"]["aiq"]
+    assert not report["trained_on_this_table"]
+    assert main(["evaluate", *arguments, "--table", str(table)]) == 0
+    assert document(capsys)["trained_on_this_table"]
+
+
+def test_evaluate_with_fitted_baselines(world, capsys):
+    folder, table, held = world
+    capsys.readouterr()
+    arguments = ["--bundle", str(folder / "bundle"), "--table", str(held), "--train-table", str(table)]
+    assert main(["evaluate", *arguments, "--replicates", "20", "--quiet"]) == 0
+    text = capsys.readouterr().out
+    for name in ("ours", "zero", "knn", "kmeans", "tfidf_logistic", "task_table", "oracle"):
+        assert f"\n{name} " in text
+
+
+def test_models_that_the_bundle_does_not_know_are_named(world, capsys, tmp_path):
+    folder, _, _ = world
+    capsys.readouterr()
+    other = small_table(60, seed=3)
+    other.models["model"] = other.models["model"].replace("middle", "newcomer")
+    other.outcomes["model"] = other.outcomes["model"].replace("middle", "newcomer")
+    held = save(other, tmp_path / "other")
+    arguments = ["--bundle", str(folder / "bundle"), "--table", str(held), "--json", "--quiet", "--replicates", "20"]
+    assert main(["evaluate", *arguments]) == 0
+    assert document(capsys)["unknown_models"] == ["newcomer"]
+
+
+def test_compare_folders(world, capsys):
+    folder, _, held = world
+    capsys.readouterr()
+    bundle = str(folder / "bundle")
+    arguments = ["compare", bundle, bundle, "--table", str(held), "--no-log", "--quiet", "--replicates", "20"]
+    assert main([*arguments, "--json"]) == 0
+    report = document(capsys)
+    assert report["difference"]["aiq"] == 0
+    assert main(arguments) == 0
+    assert "AIQ" in capsys.readouterr().out
+
+
+def test_errors_are_one_line_and_exit_codes_tell_usage_from_failure(tmp_path, capsys):
+    assert main(["evaluate", "--bundle", str(tmp_path), "--table", str(tmp_path), "--quiet"]) == 1
+    found = capsys.readouterr()
+    assert found.out == ""
+    assert found.err.startswith("error: ")
+    assert found.err.count("\n") == 1
+    assert main(["nonsense"]) == 2
+    assert "unknown command" in capsys.readouterr().err
+    assert main(["train"]) == 2
+    assert main([]) == 2
+
+
+def test_help_of_every_command_shows_examples(capsys):
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        assert f"python -m training {name}" in load_command(name).EXAMPLES
+    assert main(["--help"]) == 0
+    assert all(name in capsys.readouterr().out for name in ["train"])
+
+
+def test_the_list_of_commands_loads_nothing_heavy():
+    code = "import sys; from training.cli import main; main(['--help']);print(sorted(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split("'"))
+    assert not loaded & {"sklearn", "mlflow", "pandas", "lightgbm"}

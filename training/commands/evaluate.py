@@ -1,0 +1,114 @@
+"""``evaluate``: a bundle on a table, through the runtime's own features and scorer."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from router_runtime.bundle import Bundle, open_bundle
+from training.baselines import BASELINES, Prompts
+from training.dataset import load_table
+from training.evaluate import evaluate_predictions
+from training.fingerprints import data_fingerprint
+from training.held_out import HeldOut, held_out
+from training.model_card import METRICS, RIVALS, figure, value_at
+from training.progress import Progress
+from training.race import REPLICATES
+from training.served import features_of, predict_table, served_bundle
+from training.sweep import Predicted
+
+HELP = "Measures a bundle on the prompts of a full-information table, beside baselines, with bootstrap intervals."
+EXAMPLES = """examples:
+  python -m training evaluate --bundle models/mine --table heldout --json
+  python -m training evaluate --bundle models/mine --table heldout --train-table train   # kNN and others beside it
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder of the bundle")
+    parser.add_argument("--table", type=Path, required=True, metavar="DIR", help="folder of prompts, outcomes, models")
+    parser.add_argument("--train-table", type=Path, metavar="DIR", help="fit the baselines on this table")
+    parser.add_argument("--pool", choices=["auto", "core", "all"], default="auto", help="models to choose from")
+    parser.add_argument("--replicates", type=int, default=REPLICATES, help="bootstrap replicates")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Evaluates; gives the report and its text."""
+    progress = Progress(enabled=not args.quiet)
+    bundle = open_bundle(args.bundle)
+    held = held_out(load_table(args.table), args.pool)
+    features = features_of(progress.track(held.texts, "reading prompts"))
+    progress.say("predicting")
+    ours = predict_table(served_bundle(bundle), held.table, features)
+    others = {} if args.train_table is None else fitted_baselines(args.train_table, held, args.seed, progress)
+    progress.say(f"measuring on {len(held.texts)} prompts, {args.replicates} bootstrap replicates")
+    report = evaluate_predictions(held, ours, others, replicates=args.replicates, seed=args.seed)
+    report |= origin(bundle, held)
+    return report, report_text(report)
+
+
+def origin(bundle: Bundle, held: HeldOut) -> dict[str, Any]:
+    """Which bundle it was, which models it did not know, and whether it was trained on this very table."""
+    known = {model.name for model in bundle.manifest.models}
+    return {
+        "bundle_version": bundle.version,
+        "unknown_models": [name for name in held.truth.models if name not in known],
+        "trained_on_this_table": bundle.manifest.fingerprints.get("data_sha256") == data_fingerprint(held.table),
+    }
+
+
+def fitted_baselines(folder: Path, held: HeldOut, seed: int, progress: Progress) -> dict[str, Predicted]:
+    """The baselines, fitted on another table's prompts for the models of the held-out one."""
+    models = list(held.truth.models)
+    table = load_table(folder)
+    keep = table.models["model"].isin(models)
+    train = held_out(type(table)(table.prompts, table.outcomes, table.models[keep], table.name), "all")
+    order = [train.truth.models.index(name) for name in models]
+    truth = type(train.truth)(
+        train.truth.quality[:, order], train.truth.cost[:, order], train.truth.groups, train.truth.tasks, tuple(models)
+    )
+    prompts = Prompts(held.texts, held.truth.tasks)
+    found = {}
+    for name, fit in BASELINES.items():
+        progress.say(f"fitting baseline {name}")
+        found[name] = fit(train.texts, truth, seed=seed).predict(prompts)
+    return found
+
+
+def report_text(report: dict[str, Any]) -> str:
+    """The report for people."""
+    counts, calibration = report["counts"], report["calibration"]
+    lines = [
+        f"{report['table']}: {counts['prompts_used']} prompts, {counts['models_used']} models; best single model "
+        f"{report['best_single']} (quality {report['best_single_quality']:.3f})",
+        "",
+        f"{'router':18}" + "".join(f"{label[:14]:>24}" for label in SHORT.values()),
+    ]
+    rows = {"ours": report, **{name: report["baselines"][name] for name in RIVALS if name in report["baselines"]}}
+    for name, row in rows.items():
+        lines.append(f"{name:18}" + "".join(f"{figure(row, metric):>24}" for metric in SHORT))
+    lines += ["", f"calibration: ECE {calibration['ece_mean']:.3f} on average, {calibration['ece_max']:.3f} at worst"]
+    if report.get("trained_on_this_table"):
+        lines.append("note: the bundle was trained on this table, so its figures are flattering")
+    if report.get("unknown_models"):
+        lines.append(f"models that the bundle does not know: {', '.join(report['unknown_models'])}")
+    return "\n".join(lines)
+
+
+SHORT = {
+    "aiq": "AIQ",
+    "cost_at_quality.95": "cost at 95 %",
+    "cost_at_quality.99": "cost at 99 %",
+    "cost_at_quality.100": "cost at 100 %",
+    "perf_gain": "PerfGain",
+}
+assert set(SHORT) <= set(METRICS)
+
+
+def metric(report: dict[str, Any], name: str) -> float | None:
+    """A metric of a report, None where it is not reached."""
+    value = value_at(report, name)
+    return None if value is None else float(value)

@@ -1,0 +1,72 @@
+"""What can be said of a router from a log alone: calibration on the answers that were logged, by held-out folds.
+
+What a router *would* have done on other choices is a question for off-policy evaluation, not answered here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from training.crossval import Learn
+from training.dataset import Table
+from training.progress import QUIET, Progress
+from training.reliability import expected_calibration_error
+from training.served import features_of, predict_table, served_parts
+from training.splits import grouped_folds
+from training.sweep import Floats
+
+
+def is_log(table: Table) -> bool:
+    """Whether most prompts have the outcome of one model only, so that models cannot be compared prompt by prompt."""
+    answers = table.outcomes.groupby("prompt_id")["model"].nunique()
+    return bool("pscore" in table.outcomes.columns or (len(table.models) > 1 and answers.median() < 2))
+
+
+def logged_report(
+    table: Table, learn: Learn, *, folds: int = 5, seed: int = 0, progress: Progress = QUIET
+) -> dict[str, Any]:
+    """Calibration and Brier score of the logged answers in one held-out fold, beside those of each model's mean.
+
+    Returns:
+        JSON-ready: ``calibration``, ``brier_of_model_means``, ``held_out``; ``baselines`` and ``differences`` are
+        empty: a log of single answers compares no routers.
+    """
+    index = np.asarray(grouped_folds(table.prompts["group"].astype(str).to_numpy(), folds, seed))
+    rows = index == 0
+    progress.say(f"learning without {rows.sum()} held-out prompts")
+    seen, held = table.take(~rows), table.take(rows)
+    found = predict_table(served_parts(learn(seen)), held, features_of(str(t) for t in held.prompts["text"]))
+    quality = held.matrix("quality")
+    means = np.nanmean(np.where(np.isfinite(seen.matrix("quality")), seen.matrix("quality"), np.nan), axis=0)
+    means = np.where(np.isfinite(means), means, np.nanmean(means))
+    present = np.isfinite(quality)
+    return {
+        "table": table.name,
+        "calibration": _calibration(found.quality, quality, present, table.model_names),
+        "brier_of_model_means": _brier(np.broadcast_to(means, quality.shape)[present], quality[present]),
+        "held_out": f"one of {folds} folds by group, seed {seed}; logged answers only",
+        "baselines": {},
+        "differences": {},
+    }
+
+
+def _calibration(predicted: Floats, quality: Floats, present: Any, models: list[str]) -> dict[str, Any]:
+    heads = {
+        name: round(expected_calibration_error(predicted[present[:, m], m], quality[present[:, m], m]), 6)
+        for m, name in enumerate(models)
+        if present[:, m].sum() >= 100
+    }
+    overall = expected_calibration_error(predicted[present], quality[present])
+    return {
+        "ece": heads,
+        "ece_max": max(heads.values(), default=overall),
+        "ece_mean": round(overall, 6),
+        "brier": _brier(predicted[present], quality[present]),
+        "labels_per_head": int(present.sum(axis=0).mean()),
+    }
+
+
+def _brier(predicted: Floats, observed: Floats) -> float:
+    return round(float(np.square(predicted - observed).mean()), 6)

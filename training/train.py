@@ -1,0 +1,209 @@
+"""The pipeline: a table or log → held-out figures → one router fitted on all rows → bundle → MLflow version.
+
+Nothing is written to the target folder, and nothing registered, before every check has passed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from router_runtime.bundle import Bundle, open_bundle
+from router_runtime.bundle_writer import write_bundle
+from router_runtime.errors import TooFewRows
+from router_runtime.features import Features
+from training.crossval import Folds, Learn, baselines_out_of_fold, out_of_fold, restrict, restrict_all
+from training.dataset import Table
+from training.evaluate import evaluate_predictions
+from training.export import export_graph
+from training.figures import report_figures
+from training.held_out import HeldOut, held_out
+from training.logged import is_log, logged_report
+from training.packaging import make_card, make_manifest, run_record
+from training.parity import MIN_ROWS, check_parity
+from training.progress import QUIET, Progress
+from training.run_record import Registered, RunRecord, VersionStore
+from training.served import features_of
+from training.splits import grouped_folds
+
+MIN_LABELS = 50
+PARITY_PROMPTS = 1500
+PARITY_TEXTS = (
+    "",
+    " ",
+    "\n",
+    "Ünïcödé und Größe",
+    "今天天气很好",
+    "اكتب قصيدة",
+    "שלום עולם",
+    "😀🎉",
+    "\ud800",
+    "x" * 9000,
+)
+FAST_BASELINES = ("task_table", "knn", "tfidf_logistic")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train.
+
+    Args:
+        learn: Fits a router on a table.
+        seed: Seed of splits, bootstrap and learning.
+        folds: Folds of the split by group.
+        every_fold: Hold out every fold in turn; else one fold only, which is faster.
+        baselines: Which fitted baselines run beside it.
+        pool: Models to measure on: ``auto``, ``core`` or ``all``; all of them are learnt from.
+        params: Settings of the learner, for the record.
+        note: What the model card says first under limits, e.g. that the data are simulated.
+    """
+
+    learn: Learn
+    seed: int = 0
+    folds: int = 5
+    every_fold: bool = False
+    baselines: tuple[str, ...] = FAST_BASELINES
+    pool: str = "auto"
+    params: Mapping[str, str] = field(default_factory=dict)
+    note: str | None = None
+
+    def record(self) -> dict[str, str]:
+        """The settings as text, for MLflow."""
+        own = {"seed": self.seed, "folds": self.folds, "every_fold": self.every_fold, "pool": self.pool}
+        return {**{name: str(value) for name, value in own.items()}, **self.params}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training made.
+
+    Args:
+        bundle: The opened bundle.
+        report: Figures on held-out prompts; None where the table holds too little to hold out.
+        counts: Rows seen, labelled, used and dropped.
+        parity: Largest difference of a probability between the fitted parts and the exported graph.
+        registered: The MLflow version; None where none was wanted.
+    """
+
+    bundle: Bundle
+    report: dict[str, Any] | None
+    counts: dict[str, int]
+    parity: float
+    registered: Registered | None
+
+
+def train(
+    table: Table,
+    out: Path,
+    settings: TrainSettings,
+    *,
+    tracker: VersionStore | None,
+    counts: Mapping[str, int] | None = None,
+    progress: Progress = QUIET,
+) -> Trained:
+    """Trains, checks, writes and registers one router.
+
+    Args:
+        table: What to learn from.
+        out: Folder of the bundle; replaced at once when all is done.
+        settings: How.
+        tracker: The MLflow to register in; None for none.
+        counts: Rows that reading the source has counted (seen, joined, dropped …).
+        progress: Says what is being done.
+
+    Raises:
+        TooFewRows: Where fewer than :data:`MIN_LABELS` labelled rows are left.
+        ParityError: Where the graph does not predict what was fitted.
+    """
+    usable, rows = usable_rows(table, counts or {})
+    progress.say(f"{rows['rows_used']} of {rows['rows_seen']} rows are used, {len(usable.prompts)} prompts")
+    report, figures = measure(usable, settings, progress)
+    progress.say("learning from all rows")
+    parts = settings.learn(usable)
+    graph = export_graph(parts)
+    difference = check_parity(parts, graph, parity_prompts(usable, len(parts.models)))
+    progress.say(f"exported {len(graph) / 1e6:.2f} MB; parity {difference:.1e}")
+    manifest = make_manifest(usable, parts, report, rows)
+    card = make_card(usable, report, rows, manifest["fingerprints"], settings.note)
+    bundle = open_bundle(write_bundle(out, graph, manifest, card))
+    registered = None
+    if tracker is not None:
+        progress.say("registering in MLflow")
+        record = run_record(manifest, report, card, figures, settings.record())
+        registered = register(tracker, table.name, record, bundle)
+    return Trained(bundle, report, rows, difference, registered)
+
+
+def usable_rows(table: Table, counted: Mapping[str, int]) -> tuple[Table, dict[str, int]]:
+    """The labelled rows, and how many there were of each kind."""
+    labelled = table.outcomes["quality"].notna()
+    known = table.outcomes["prompt_id"].isin(table.prompts["prompt_id"]) & table.outcomes["model"].isin(
+        table.models["model"]
+    )
+    outcomes = table.outcomes[labelled & known].reset_index(drop=True)
+    rows = {
+        "rows_seen": len(table.outcomes),
+        **counted,
+        "rows_labelled": int(labelled.sum()),
+        "rows_used": len(outcomes),
+        "rows_dropped_unlabelled": int((~labelled).sum()),
+        "rows_dropped_unknown_prompt_or_model": int((labelled & ~known).sum()),
+    }
+    if len(outcomes) < MIN_LABELS:
+        raise TooFewRows(
+            f"{table.name}: {len(outcomes)} labelled rows are usable, {MIN_LABELS - len(outcomes)} more are needed"
+        )
+    answered = table.prompts["prompt_id"].isin(outcomes["prompt_id"]).to_numpy()
+    return replace(table, outcomes=outcomes).take(answered), rows
+
+
+def measure(
+    table: Table, settings: TrainSettings, progress: Progress
+) -> tuple[dict[str, Any] | None, dict[str, bytes]]:
+    """Figures on held-out prompts; none where there are too few prompts to hold any out."""
+    if is_log(table):
+        return logged_report(table, settings.learn, folds=settings.folds, seed=settings.seed, progress=progress), {}
+    try:
+        held = held_out(table, settings.pool)
+    except TooFewRows as error:
+        progress.say(f"nothing is held out: {error}")
+        return None, {}
+    folds = split(held, settings)
+    ours = out_of_fold(table, held, features_of(held.texts), folds, settings.learn, progress)
+    others = baselines_out_of_fold(held, folds, names=settings.baselines, seed=settings.seed, progress=progress)
+    rows = folds.rows
+    part, ours, others = restrict(held, rows), ours.take(rows), restrict_all(others, rows)
+    progress.say(f"measuring on {int(rows.sum())} held-out prompts")
+    report = evaluate_predictions(part, ours, others, seed=settings.seed)
+    report["held_out"] = f"{len(folds.test)} of {settings.folds} folds by group, seed {settings.seed}"
+    return report, report_figures(part, ours, others)
+
+
+def split(held: HeldOut, settings: TrainSettings) -> Folds:
+    """The split of the held prompts by group."""
+    index = np.asarray(grouped_folds(held.truth.groups, settings.folds, settings.seed))
+    return Folds(index, tuple(range(settings.folds)) if settings.every_fold else (0,))
+
+
+def parity_prompts(table: Table, n_models: int) -> list[Features]:
+    """Enough prompts for the parity gate: odd texts, then the table's, repeated from the start where they are few."""
+    wanted = max(PARITY_PROMPTS, -(-MIN_ROWS // (n_models + 1)))
+    texts = [*PARITY_TEXTS, *(str(text) for text in table.prompts["text"].head(wanted))]
+    repeats = -(-wanted // len(texts))
+    return (features_of(texts) * repeats)[: max(wanted, len(texts))]
+
+
+def register(tracker: VersionStore, name: str, record: RunRecord, bundle: Bundle) -> Registered:
+    """Registers a copy of the bundle that nobody else can change meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "bundle"
+        copy.mkdir()
+        for file in bundle.path.iterdir():
+            (copy / file.name).write_bytes(file.read_bytes())
+        again = open_bundle(copy)  # what is registered is a bundle that opens, even if another training replaced ours
+        return tracker.register(name, record, copy, again.version)
