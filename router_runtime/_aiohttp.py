@@ -1,6 +1,6 @@
-"""The HTTP seam of ``_http`` over aiohttp (extra ``fast``): a quarter of httpx's time for each call.
+"""The HTTP seam of ``transport`` over aiohttp (extra ``fast``): a quarter of httpx's time for each call.
 
-The only module that imports aiohttp. It implements ``_http.Transport`` and ``_http.Response`` structurally.
+The only module that imports aiohttp. It implements ``transport.Transport`` and ``transport.Response`` structurally.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AiohttpTransport:
     async def open(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_s: float = 5.0
     ) -> AiohttpResponse:
-        """See ``_http.Transport``."""
+        """See ``transport.Transport``."""
         target = self._urls.get(url)
         if target is None:  # parsing a URL takes a tenth of a call; there are as many as models
             target = self._urls[url] = URL(url)
@@ -51,12 +51,12 @@ class AiohttpTransport:
         raise failure
 
     async def aclose(self) -> None:
-        """See ``_http.Transport``."""
+        """See ``transport.Transport``."""
         await self._session.close()
 
 
 class AiohttpResponse:
-    """See ``_http.Response``."""
+    """See ``transport.Response``."""
 
     __slots__ = ("_answer", "headers", "status")
 
@@ -66,7 +66,7 @@ class AiohttpResponse:
         self._answer = answer
 
     async def read(self) -> bytes:
-        """See ``_http.Response``."""
+        """See ``transport.Response``."""
         try:
             return await self._answer.content.readany()
         except _ERRORS as error:
@@ -74,7 +74,7 @@ class AiohttpResponse:
         raise failure
 
     async def aclose(self) -> None:
-        """See ``_http.Response``."""
+        """See ``transport.Response``."""
         if self._answer.content.at_eof():
             self._answer.release()
         else:

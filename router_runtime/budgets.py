@@ -26,6 +26,8 @@ from router_runtime.registry import WINDOWS, BudgetEntry, TierEntry, Window
 
 _PICO = Decimal(10) ** 12
 _MAX_USD = Decimal(9_000_000)  # 64-bit integers of pico-dollars end at 9.2 million
+_SCARCE = 0.2
+_CALLS_WHEN_SCARCE = 20
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS spend (account TEXT NOT NULL, start INTEGER NOT NULL, pico_usd INTEGER NOT NULL,"
     " tokens INTEGER NOT NULL, PRIMARY KEY (account, start)) WITHOUT ROWID"
@@ -97,6 +99,17 @@ class Headroom:
     tokens: int | None = None
     fraction: float = 1.0
     resets_at: float | None = None
+
+
+def call_allowance(left: Headroom) -> Decimal | None:
+    """The most that one call should cost now, so that a nearly spent budget moves choices to cheaper models.
+
+    All of what is left while more than a fifth of the budget is; then a twentieth of it, so that twenty cheap calls
+    still fit where one dear one would have ended the budget.
+    """
+    if left.usd is None or left.fraction > _SCARCE:
+        return left.usd
+    return left.usd / _CALLS_WHEN_SCARCE
 
 
 def limits_for(tier: TierEntry | None, user_hash: str | None = None) -> list[Limit]:

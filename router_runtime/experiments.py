@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from router_runtime.errors import ConfigError
-from router_runtime.registry import ArmEntry, ExperimentEntry
+from router_runtime.options import Options
+from router_runtime.registry import ArmEntry, ExperimentEntry, Registry
 
 FloatArray = npt.NDArray[np.float64]
 _SAMPLE_RATIO_ALARM = 1e-3  # the usual threshold: alarms at 0.05 would cry wolf on every twentieth experiment
@@ -33,6 +34,28 @@ def assign(experiment: ExperimentEntry, subject: str) -> ArmEntry:
         if point < 0:
             return arm
     return experiment.arms[-1]  # rounding of the shares' sum
+
+
+def enroll(registry: Registry, options: Options) -> Options:
+    """``options`` as the arms of the running experiments change them; what the caller chose itself stays.
+
+    The first experiment whose tier and unit fit takes the call: arms of two experiments in one call could not be told
+    apart. ``arm`` becomes ``"experiment/arm"``, the exposure that the decision logs.
+    """
+    for experiment in registry.experiments.values():
+        subject = options.user if experiment.unit == "user" else options.session
+        if subject is None or (experiment.tiers is not None and options.tier not in experiment.tiers):
+            continue
+        arm = assign(experiment, subject)
+        fixed = arm.model if arm.model is not None and options.model == "auto" else options.model
+        return options._replace(
+            arm=f"{experiment.name}/{arm.name}",
+            model=fixed,
+            strategy=options.strategy or arm.strategy,
+            trade_off=arm.trade_off if options.trade_off is None else options.trade_off,
+            quality_target=arm.quality_target if options.quality_target is None else options.quality_target,
+        )
+    return options
 
 
 def _position(text: str) -> float:

@@ -149,6 +149,11 @@ class Health:
         self._providers: dict[str, _Cell] = {}
         self._disabled: dict[str, float] = {}
 
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was ever told to it, so that every mask is True and every score 1."""
+        return not self._models and not self._disabled
+
     def succeeded(self, target: Target, latency_ms: float | None = None) -> None:
         """Counts a good answer after ``latency_ms``; a good probe closes the breaker."""
         now = self._clock()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from router_runtime.errors import StoreError
+from router_runtime.hooks import Decided, RouterEvent
 from router_runtime.records import Event, uuid7
 from router_runtime.stores.base import EventStore, Row, to_row
 
@@ -91,6 +92,11 @@ class OutcomeLog:
             self._queue.append((event, None))
             self._wake()
             return True
+
+    def observe(self, event: RouterEvent) -> None:
+        """A router's observer: offers each decision."""
+        if isinstance(event, Decided):
+            self.offer(event.decision)
 
     def append(self, event: Event, timeout_s: float = 10.0) -> None:
         """Returns once ``event`` is durable, in the store or in the fallback.

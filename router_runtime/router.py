@@ -12,21 +12,28 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Unpack
 
 from router_runtime import deciding
+from router_runtime.budgets import Budgets
 from router_runtime.bundle import Bundle
+from router_runtime.calling import Calling
 from router_runtime.deciding import Choice, Floats, Predicted
 from router_runtime.errors import ConfigError, NoCandidateError
+from router_runtime.execution import Engine
+from router_runtime.experiments import enroll
 from router_runtime.features import Features, extract
 from router_runtime.filters import HealthView, estimate_tokens, fit_context, fit_health, needed_capabilities
 from router_runtime.hooks import DeadlineMissed, Decided, Observer, RouterEvent
 from router_runtime.live import Live
 from router_runtime.messages import Messages, Request, read_request
 from router_runtime.options import Options, RouteOptions
+from router_runtime.outcome_log import OutcomeLog
 from router_runtime.overrides import default_state_dir
+from router_runtime.providers.catalog import adapter
 from router_runtime.records import Decision, uuid7
 from router_runtime.registry import IntentEntry, Registry
 from router_runtime.registry_reader import DEFAULT_REGISTRY
 from router_runtime.registry_yaml import did_you_mean
 from router_runtime.snapshot import Needs, Plan, Snapshot, View, Wish
+from router_runtime.stores.spool import Spool
 
 LogPrompts = Literal["full", "features", "none"]
 
@@ -41,7 +48,10 @@ class RouterSettings:
         clock: UTC seconds since the epoch.
         timer: Monotonic seconds, for the deadline.
         seed: Makes ids and draws repeatable; None = from the system.
-        health: Live health of the providers; None = all are well.
+        health: Live health of the providers; None = the engine's.
+        engine: Carries out calls; None = one with the usual settings.
+        budgets: Counts of spending for the usual engine; None = limits of tiers are not kept.
+        log: Takes decisions, attempts and feedback.
         observers: Are told what happens, see :mod:`router_runtime.hooks`.
         log_prompts: What a decision keeps of the request: its text, its features, or nothing.
         user_salt: Secret for the hashes of user ids, at most 64 bytes.
@@ -51,6 +61,9 @@ class RouterSettings:
     timer: Callable[[], float] = time.perf_counter
     seed: int | None = None
     health: HealthView | None = None
+    engine: Engine | None = None
+    budgets: Budgets | None = None
+    log: OutcomeLog | None = None
     observers: tuple[Observer, ...] = ()
     log_prompts: LogPrompts = "none"
     user_salt: bytes = b"pointsman"
@@ -70,8 +83,8 @@ class Weighed(NamedTuple):
     labels: tuple[str, ...]
 
 
-class Router:
-    """Chooses a model for each request; any number of threads may use one. Made by :meth:`open`.
+class Router(Calling):
+    """Chooses a model for each request, and calls it; any number of threads may use one. Made by :meth:`open`.
 
     Attributes:
         live: What serves now.
@@ -79,6 +92,7 @@ class Router:
     """
 
     def __init__(self, live: Live, settings: RouterSettings) -> None:
+        super().__init__(_engine(settings), settings.log, settings.user_salt)
         self.live, self.settings = live, settings
         self.counts: Counter[str] = Counter()
         self._clock, self._timer = settings.clock, settings.timer
@@ -101,14 +115,14 @@ class Router:
             registry: Path of a registry, or a loaded one; the shipped one by default.
             state_dir: Where ``pointsman disable`` writes; None = nowhere; by default
                 :func:`router_runtime.overrides.default_state_dir`.
-            settings: The fields of :class:`RouterSettings`.
+            settings: The fields of :class:`RouterSettings`; ``log`` may also be a folder for the embedded store.
 
         Raises:
             RegistryError: The registry is not valid.
             BundleError: The bundle is refused.
             StoreError: The state of disabled models cannot be read.
         """
-        chosen = RouterSettings(**{**settings, "observers": tuple(settings.get("observers", ()))})
+        chosen = _settings(settings)
         folder = default_state_dir() if state_dir is _USUAL_STATE else state_dir
 
         def observe(event: RouterEvent) -> None:
@@ -141,6 +155,9 @@ class Router:
     def decide(self, messages: Messages, options: Options) -> tuple[Decision, Weighed]:
         """As :meth:`route`, with what the decision came from."""
         started, now = self._timer(), self._clock()
+        registry = self.live.snapshot(now).registry
+        if registry.experiments:
+            options = enroll(registry, options)
         weighed = self._weigh(messages, options, started, now)
         entropy = self._entropy(10)
         seed = int.from_bytes(entropy[:7], "big") >> 3
@@ -150,6 +167,20 @@ class Router:
         if self.settings.observers:
             self._tell(Decided(decision))
         return decision, weighed
+
+    def decide_for(self, messages: Messages, options: Options) -> Decision:
+        """See :class:`router_runtime.calling.Calling`."""
+        return self.decide(messages, options)[0]
+
+    def current_registry(self) -> Registry:
+        """The registry in force."""
+        return self.live.snapshot(self._clock()).registry
+
+    def _doors(self) -> HealthView | None:
+        """Health, where there is any to look at."""
+        if self.settings.health is not None:
+            return self.settings.health
+        return None if self.engine.health.untouched else self.engine.health
 
     def _weigh(self, messages: Messages, options: Options, started: float, now: float) -> Weighed:
         """All up to the scores."""
@@ -166,8 +197,9 @@ class Router:
         if tokens > view.smallest_window:
             view = fit_context(view, tokens)
         health = None
-        if self.settings.health is not None:
-            view, health = fit_health(view, self.settings.health)
+        doors = self._doors()
+        if doors is not None:
+            view, health = fit_health(view, doors)
         plan, predicted, features = self._predict(snapshot, view, request, plan, tokens, started)
         kept = deciding.limit_cost(predicted, _limit(snapshot, options))
         if health is not None and kept is not predicted:
@@ -238,6 +270,22 @@ class Router:
     def _tell(self, event: RouterEvent) -> None:
         for observer in self.settings.observers:
             observer(event)
+
+
+def _settings(given: dict[str, Any]) -> RouterSettings:
+    """Settings as they were given to :meth:`Router.open`."""
+    log = given.get("log")
+    if isinstance(log, str | Path):
+        log = OutcomeLog(Spool(log))
+    observers = tuple(given.get("observers", ())) + (() if log is None else (log.observe,))
+    return RouterSettings(**{**given, "log": log, "observers": observers})
+
+
+def _engine(settings: RouterSettings) -> Engine:
+    if settings.engine is not None:
+        return settings.engine
+    parts: dict[str, Any] = {} if settings.log is None else {"log": settings.log.offer}
+    return Engine(adapter, budgets=settings.budgets, clock=settings.clock, **parts)
 
 
 def _needs(snapshot: Snapshot, request: Request, intent: IntentEntry | None, options: Options) -> Needs:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-from router_runtime._http import Transport, open_transport
 from router_runtime.budgets import Budgets, Limit
 from router_runtime.chat import ChatRequest, ChatResponse
 from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, Failure, PointsmanError
@@ -24,6 +23,7 @@ from router_runtime.provider_errors import AuthFailed, ProviderError, ServerErro
 from router_runtime.providers.base import Adapter, Target, answer_problem
 from router_runtime.records import Attempt, Decision
 from router_runtime.registry import ProviderEntry, Registry
+from router_runtime.transport import Transport, open_transport
 
 
 def _ignore(_attempt: Attempt) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from router_runtime._http import Response, Transport
 from router_runtime.chat import ChatChunk, ChatResponse
 from router_runtime.errors import TransportFailure
 from router_runtime.execution.watchdog import Expired, TimeoutKind, Watchdog
@@ -21,6 +20,7 @@ from router_runtime.provider_errors import (
 )
 from router_runtime.providers.base import Adapter, HttpCall, StreamDecoder
 from router_runtime.registry import ProviderEntry
+from router_runtime.transport import Response, Transport
 
 _MAX_ERROR_BYTES = 64 << 10
 _DRAIN_S = 0.1

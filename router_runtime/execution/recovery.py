@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from router_runtime.chat import ChatChunk, ChatRequest
@@ -31,14 +32,15 @@ class Delivered:
         """The text so far."""
         return "".join(self.parts)
 
-    def see(self, chunk: ChatChunk) -> None:
-        """Takes note of a chunk that was given out."""
-        if chunk.content:
-            self.parts.append(chunk.content)
-        if chunk.tool_calls:
-            self.tools = True
-        if self.id is None:
-            self.id = chunk.id
+    def see(self, chunks: Sequence[ChatChunk]) -> None:
+        """Takes note of chunks that are given out."""
+        for chunk in chunks:
+            if chunk.content:
+                self.parts.append(chunk.content)
+            if chunk.tool_calls:
+                self.tools = True
+        if self.id is None and chunks:
+            self.id = chunks[0].id
 
     def clear(self) -> None:
         """Forgets all: the stream was restarted."""
@@ -55,6 +57,6 @@ def continuation(request: ChatRequest, partial: str) -> ChatRequest:
     return replace(request, messages=(*request.messages, *turns))
 
 
-def as_continuation(chunk: ChatChunk, stream_id: str | None) -> ChatChunk:
+def as_continuation(chunk: ChatChunk, stream_id: str) -> ChatChunk:
     """``chunk`` under the id of the stream that it continues, without a second role."""
-    return replace(chunk, id=stream_id or chunk.id, role=None)
+    return replace(chunk, id=stream_id, role=None)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from time import perf_counter
 from types import TracebackType
 from typing import Self
 
-from router_runtime.chat import ChatChunk, ChatRequest
+from router_runtime.chat import ChatChunk
 from router_runtime.errors import PointsmanError, StreamInterrupted
-from router_runtime.execution.course import Step
 from router_runtime.execution.engine import Call
 from router_runtime.execution.exchange import Exchange
-from router_runtime.execution.ledger import OpenAttempt
+from router_runtime.execution.ledger import Ledger, OpenAttempt
 from router_runtime.execution.recovery import Delivered, as_continuation, continuation
 from router_runtime.execution.settings import StreamRestart
 from router_runtime.provider_errors import ContentFiltered, EmptyAnswer, ProviderError, Refused
@@ -25,7 +24,8 @@ class ChatStream:
     """The chunks of an answer; iterate it once, and close it (``async with``, ``aclose``) where you stop early.
 
     Args:
-        call: The call, not begun yet: nothing is sent before the first ``anext``.
+        begin: Begins the call, within the running loop; it is called at the first ``anext``.
+        decision: What the router chose.
 
     Raises:
         AllAttemptsFailed: While iterating, where no candidate gave any content.
@@ -33,20 +33,17 @@ class ChatStream:
         BudgetExceeded: While iterating, where no candidate fits in the budgets.
     """
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
+    def __init__(self, begin: Callable[[], Call], decision: Decision) -> None:
+        self._begin = begin
+        self._ledger: Ledger | None = None
         self._delivered = Delivered()
         self._items = self._run()
-
-    @property
-    def decision(self) -> Decision:
-        """What the router chose."""
-        return self._call.decision
+        self.decision = decision
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """The finished attempts so far."""
-        return tuple(self._call.ledger.attempts)
+        return () if self._ledger is None else tuple(self._ledger.attempts)
 
     def __aiter__(self) -> AsyncIterator[StreamItem]:
         return self._items
@@ -67,121 +64,127 @@ class ChatStream:
         await self.aclose()
 
     async def _run(self) -> AsyncGenerator[StreamItem, None]:
-        call = self._call
+        call = self._begin()
+        self._ledger = call.ledger
         while (step := await call.next()) is not None:
             attempt = await call.open(step)
             if attempt is None:
                 continue
-            pieces = self._attempt(step, attempt)
+            pieces = _Pieces(call, attempt, self._delivered)
             try:
-                async for item in pieces:
-                    yield item
+                while (items := await pieces.next()) is not None:
+                    for item in items:
+                        yield item
                 return
-            except ProviderError:
-                if not self._may_go_on():
+            except ProviderError as failure:
+                call.course.failed(step.route, failure)
+                if not self._may_go_on(call):
                     break
             finally:
                 await pieces.aclose()
-        raise self._end()
+        raise self._end(call)
 
-    async def _attempt(self, step: Step, attempt: OpenAttempt) -> AsyncGenerator[StreamItem, None]:
-        """The items of one attempt.
-
-        Raises:
-            ProviderError: Where it failed; the course and the books know it then.
-        """
-        error: ProviderError | None = None
-        finished = False
-        try:
-            request, continues = self._request()
-            exchange = self._call.exchange(step.route, request, stream=True)
-            attempt.sent = True
-            try:
-                async for item in self._read(exchange, attempt, continues=continues):
-                    yield item
-            finally:
-                attempt.status = exchange.status
-                await exchange.aclose()
-            finished = True
-        except ProviderError as failure:
-            error, finished = failure, True
-            self._call.course.failed(step.route, failure)
-            raise
-        finally:
-            await self._call.ledger.end(attempt, error, cancelled=not finished)
-
-    async def _read(
-        self, exchange: Exchange, attempt: OpenAttempt, *, continues: bool
-    ) -> AsyncGenerator[StreamItem, None]:
-        """Holds chunks back until the first content; from then on this answer is the one."""
-        held: list[ChatChunk] = []
-        stream_id = self._delivered.id if continues else None
-        while (batch := await exchange.batch()) is not None:
-            for chunk in batch:
-                attempt.see_chunk(chunk)
-                if not exchange.started_content:
-                    held.append(chunk)
-                    if not chunk.visible:
-                        continue
-                    self._accept(chunk)
-                    exchange.started_content = True
-                    attempt.first_token_ms = (perf_counter() - attempt.started) * 1e3
-                    for item in self._first(held, attempt, continues=continues):
-                        yield item
-                    continue
-                self._delivered.see(chunk)
-                yield as_continuation(chunk, stream_id) if continues else chunk
-        if not exchange.started_content:
-            self._without_content(held)
-            for chunk in held:
-                yield chunk
-
-    def _first(self, held: list[ChatChunk], attempt: OpenAttempt, *, continues: bool) -> list[StreamItem]:
-        """What is given out at the first content: a restart's announcement where one is due, and what was held."""
-        items: list[StreamItem] = []
-        stream_id = self._delivered.id
-        if self._delivered.parts or self._delivered.tools:
-            if continues:
-                held = [as_continuation(chunk, stream_id) for chunk in held if chunk.visible]
-            else:
-                items.append(StreamRestart(attempt.route.model.name, self._delivered.text))
-                self._delivered.clear()
-        for chunk in held:
-            self._delivered.see(chunk)
-        return [*items, *held]
-
-    def _accept(self, chunk: ChatChunk) -> None:
-        """Raises where the first content is a refusal that shall go on to the next model."""
-        if chunk.refusal and "Refused" not in self._call.settings.accept:
-            raise Refused("the model declined to answer")
-
-    def _without_content(self, held: list[ChatChunk]) -> None:
-        """Raises for a stream that ended well but said nothing, unless the caller takes such answers."""
-        finish = next((chunk.finish_reason for chunk in held if chunk.finish_reason), None)
-        native = next((chunk.choice_extra.get("native_finish_reason") for chunk in held if chunk.finish_reason), None)
-        problem: ProviderError = EmptyAnswer("the stream held neither text nor a tool call", code=finish)
-        if native == "refusal":
-            problem = Refused("the model declined to answer", code="refusal")
-        elif finish == "content_filter":
-            problem = ContentFiltered("the provider's filter blocked the answer", code=finish, billed=True)
-        if type(problem).__name__ not in self._call.settings.accept:
-            raise problem
-
-    def _request(self) -> tuple[ChatRequest, bool]:
-        """(what to ask, whether it continues what was delivered)."""
-        request = self._call.request
-        if self._delivered.id is not None and self._call.settings.stream_recovery == "continue":
-            return continuation(request, self._delivered.text), True
-        return request, False
-
-    def _may_go_on(self) -> bool:
+    def _may_go_on(self, call: Call) -> bool:
         """Whether the next model may take over after a failure."""
         if self._delivered.id is None:
             return True
-        recovery = self._call.settings.stream_recovery
+        recovery = call.settings.stream_recovery
         return recovery == "restart" or (recovery == "continue" and not self._delivered.tools)
 
-    def _end(self) -> PointsmanError:
+    def _end(self, call: Call) -> PointsmanError:
         if self._delivered.id is None:
-            return self._call.exhausted()
-        return StreamInterrupted(self._delivered.text, self._call.ledger.failures)
+            return call.exhausted()
+        return StreamInterrupted(self._delivered.text, call.ledger.failures)
+
+
+class _Pieces:
+    """The items of one attempt, as many at a time as the network brings."""
+
+    def __init__(self, call: Call, attempt: OpenAttempt, delivered: Delivered) -> None:
+        self._call, self._attempt, self._delivered = call, attempt, delivered
+        self._exchange: Exchange | None = None
+        self._held: list[ChatChunk] = []
+        self._continued_id: str | None = None
+        self._error: ProviderError | None = None
+        self._finished = False
+
+    async def next(self) -> list[StreamItem] | None:
+        """The next items, maybe none; None at the good end.
+
+        Raises:
+            ProviderError: Where the attempt failed.
+        """
+        try:
+            exchange = self._exchange or self._open()
+            batch = await exchange.batch()
+            if batch is not None:
+                return self._give(exchange, batch)
+            self._finished = True
+            if exchange.started_content:
+                return None
+            check_silent(self._held, self._call.settings.accept)
+            held, self._held, exchange.started_content = self._held, [], True
+            return list(held)
+        except ProviderError as failure:
+            self._error = failure
+            raise
+
+    async def aclose(self) -> None:
+        """Ends the exchange and closes the attempt in the books."""
+        try:
+            if self._exchange is not None:
+                self._attempt.status = self._exchange.status
+                await self._exchange.aclose()
+        finally:
+            cancelled = self._error is None and not self._finished
+            await self._call.ledger.end(self._attempt, self._error, cancelled=cancelled)
+
+    def _open(self) -> Exchange:
+        request, call = self._call.request, self._call
+        if self._delivered.id is not None and call.settings.stream_recovery == "continue":
+            request, self._continued_id = continuation(request, self._delivered.text), self._delivered.id
+        self._exchange = call.exchange(self._attempt.route, request, stream=True)
+        self._attempt.sent = True
+        return self._exchange
+
+    def _give(self, exchange: Exchange, batch: list[ChatChunk]) -> list[StreamItem]:
+        """Holds chunks back until the first content; from then on this answer is the one."""
+        for chunk in batch:
+            self._attempt.see_chunk(chunk)
+        if not exchange.started_content:
+            self._held += batch
+            first = next((chunk for chunk in batch if chunk.visible), None)
+            if first is None:
+                return []
+            check_refusal(first, self._call.settings.accept)
+            exchange.started_content = True
+            self._attempt.first_token_ms = (perf_counter() - self._attempt.started) * 1e3
+            batch, self._held = self._held, []
+            if self._delivered.id is not None and self._continued_id is None:
+                restart = StreamRestart(self._attempt.route.model.name, self._delivered.text)
+                self._delivered.clear()
+                self._delivered.see(batch)
+                return [restart, *batch]
+        if self._continued_id is not None:
+            batch = [as_continuation(chunk, self._continued_id) for chunk in batch]
+        self._delivered.see(batch)
+        return list(batch)
+
+
+def check_refusal(chunk: ChatChunk, accept: frozenset[str]) -> None:
+    """Raises Refused where the first content is a refusal that shall go on to the next model."""
+    if chunk.refusal and "Refused" not in accept:
+        raise Refused("the model declined to answer")
+
+
+def check_silent(held: list[ChatChunk], accept: frozenset[str]) -> None:
+    """Raises for a stream that ended well but said nothing, unless the caller takes such answers."""
+    last = next((chunk for chunk in held if chunk.finish_reason), None)
+    finish = last.finish_reason if last else None
+    problem: ProviderError = EmptyAnswer("the stream held neither text nor a tool call", code=finish)
+    if last is not None and last.choice_extra.get("native_finish_reason") == "refusal":
+        problem = Refused("the model declined to answer", code="refusal")
+    elif finish == "content_filter":
+        problem = ContentFiltered("the provider's filter blocked the answer", code=finish, billed=True)
+    if type(problem).__name__ not in accept:
+        raise problem

@@ -102,7 +102,8 @@ class World:
 
     def stream(self, names: Sequence[str] | None = None, request: ChatRequest = ASK, **settings: Any) -> Any:
         chosen = replace(self.engine.settings, **settings)
-        return ChatStream(self.engine.call(self.registry, decision(names or self.names), request, (), chosen))
+        made = decision(names or self.names)
+        return ChatStream(lambda: self.engine.call(self.registry, made, request, (), chosen), made)
 
 
 async def read_all(stream: ChatStream, seen: list[str]) -> None:
