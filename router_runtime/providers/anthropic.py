@@ -3,6 +3,10 @@
 Reference: https://platform.claude.com/docs/en/api/messages. Leading system messages become ``system``, later ones stay
 in place; tool results of one turn share a user message; signed thinking goes back as the model sent it
 (``thinking_blocks`` in the assistant's message).
+
+Version 2023-06-01 is asked for, because 2026-10-21 takes no sampling parameters from any model. Models since Claude
+Opus 4.7 refuse them anyway: a temperature or top_p of 1, their default, is never sent; name others in the target's
+``drop`` to have such models answer without them.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from router_runtime.provider_errors import (
     Overloaded,
     ProviderError,
     ServerError,
+    UnsupportedByProvider,
 )
 from router_runtime.providers.anthropic_read import AnthropicStream, read_message
 from router_runtime.providers.base import Headers, HttpCall, Target
@@ -30,6 +35,7 @@ from router_runtime.providers.building import (
     calls_of,
     choice_of,
     data_url,
+    fitted,
     foreign_extra,
     functions,
     image_url,
@@ -64,6 +70,7 @@ class Anthropic:
 
     def build(self, request: ChatRequest, target: Target, *, stream: bool) -> HttpCall:
         """The call; see :class:`~router_runtime.providers.base.Adapter`."""
+        request = fitted(request, target)
         if request.seed is not None:
             raise unsupported(_PROVIDER, "a seed")
         system, messages = _turns(request)
@@ -74,8 +81,8 @@ class Anthropic:
             system=system or None,
             tools=[_tool(function) for function in functions(request, _PROVIDER)] or None,
             tool_choice=_tool_choice(request),
-            temperature=request.temperature,
-            top_p=request.top_p,
+            temperature=None if request.temperature == 1 else request.temperature,
+            top_p=None if request.top_p == 1 else request.top_p,
             stop_sequences=list(request.stop) or None,
             output_config=_output_config(request),
             thinking={"type": "disabled"} if request.reasoning_effort == "none" else None,
@@ -112,6 +119,8 @@ def _invalid(report: Report) -> ProviderError:
     prose = report.message.lower()
     if "credit balance is too low" in prose or "api usage limits" in prose:
         return limited("credit")(report)
+    if "deprecated for this model" in prose:
+        return made(UnsupportedByProvider)(report)
     if "content filtering" in prose:
         return made(ContentFiltered)(report)
     return rejected(report)

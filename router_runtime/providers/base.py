@@ -27,6 +27,8 @@ class Target:
         model: The provider's id of the model.
         api_key: The secret, or None for servers that ask for none; never part of the repr.
         headers: More headers to send (organisation, beta flags, …); their values are not part of the repr.
+        drop: Fields of the request that this model does not take and that are left out on the operator's word, e.g.
+            ``temperature`` for Claude Opus 4.7, which answers 400 to it.
 
     Raises:
         ConfigError: Another scheme, credentials in the URL, or a key or header that cannot be sent.
@@ -36,6 +38,7 @@ class Target:
     model: str
     api_key: str | None = field(default=None, repr=False)
     headers: Headers = field(default_factory=dict, repr=False)
+    drop: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         try:

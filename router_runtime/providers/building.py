@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from router_runtime.chat import JSON, ChatRequest
@@ -29,6 +30,16 @@ def post(target: Target, path: str, body: JSON, auth: Mapping[str, str], *, stre
     return HttpCall("POST", target.base_url.rstrip("/") + path, headers, data.encode("utf-8", "replace"))
 
 
+def fitted(request: ChatRequest, target: Target) -> ChatRequest:
+    """``request`` without what ``target`` drops."""
+    if not target.drop:
+        return request
+    empty: dict[str, Any] = {"tools": (), "stop": ()}
+    gone: dict[str, Any] = {name: empty.get(name) for name in _DROPPABLE & target.drop}
+    extra = {name: value for name, value in request.extra.items() if name not in target.drop}
+    return replace(request, extra=extra, **gone)
+
+
 def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """``body`` with the caller's extras: objects merge, lists add up, anything else is replaced."""
     for name, value in extra.items():
@@ -42,10 +53,12 @@ def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
-def put(body: dict[str, Any], **fields: Any) -> None:
-    """Sets those ``fields`` that are not None."""
-    body.update({name: value for name, value in fields.items() if value is not None})
+def put(body: dict[str, Any], **values: Any) -> None:
+    """Sets those ``values`` that are not None."""
+    body.update({name: value for name, value in values.items() if value is not None})
 
+
+_DROPPABLE = frozenset(f.name for f in fields(ChatRequest)) - {"messages", "extra"}
 
 #: OpenAI's parameters that change the answer and that only OpenAI's own formats know.
 _OPENAI_ONLY = frozenset(

@@ -20,6 +20,7 @@ from router_runtime.provider_errors import (
     Redirected,
     Scope,
     ServerError,
+    UnsupportedByProvider,
 )
 from router_runtime.providers.retry_after import retry_after
 
@@ -52,6 +53,7 @@ _REASONS: dict[type[ProviderError], str] = {
     Overloaded: "the provider is overloaded",
     Redirected: "the provider answered with a redirect, which is never followed; check base_url",
     ServerError: "the provider failed",
+    UnsupportedByProvider: "this model no longer takes a parameter of the request; the target's drop leaves it out",
 }
 _LIMITS: dict[Scope, str] = {
     "request": "the provider's rate limit is reached",

@@ -22,6 +22,7 @@ from router_runtime.providers.building import (
     calls_of,
     choice_of,
     data_url,
+    fitted,
     foreign_extra,
     functions,
     image_url,
@@ -52,6 +53,7 @@ class Gemini:
 
     def build(self, request: ChatRequest, target: Target, *, stream: bool) -> HttpCall:
         """The call; see :class:`~router_runtime.providers.base.Adapter`."""
+        request = fitted(request, target)
         system, contents = _turns(request)
         body: dict[str, Any] = {"contents": contents}
         declared = [_declaration(function) for function in functions(request, _PROVIDER)]

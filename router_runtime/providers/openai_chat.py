@@ -22,7 +22,7 @@ from router_runtime.chat import (
 )
 from router_runtime.provider_errors import MalformedAnswer, ProviderError
 from router_runtime.providers.base import Headers, HttpCall, Target
-from router_runtime.providers.building import merged, post, put
+from router_runtime.providers.building import fitted, merged, post, put
 from router_runtime.providers.classify import classified, error_object, report_of
 from router_runtime.providers.decoding import EventStream
 from router_runtime.providers.openai_errors import OPENAI_CODES, inner_status
@@ -59,6 +59,7 @@ class OpenAIChat:
 
     def build(self, request: ChatRequest, target: Target, *, stream: bool) -> HttpCall:
         """The call; see :class:`~router_runtime.providers.base.Adapter`."""
+        request = fitted(request, target)
         body: dict[str, Any] = {"model": target.model, "messages": [self._message(m) for m in request.messages]}
         put(
             body,

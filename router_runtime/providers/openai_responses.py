@@ -18,6 +18,7 @@ from router_runtime.providers.base import Headers, HttpCall, Target
 from router_runtime.providers.building import (
     calls_of,
     choice_of,
+    fitted,
     functions,
     image_url,
     kept,
@@ -50,6 +51,7 @@ class OpenAIResponses:
 
     def build(self, request: ChatRequest, target: Target, *, stream: bool) -> HttpCall:
         """The call; see :class:`~router_runtime.providers.base.Adapter`."""
+        request = fitted(request, target)
         _refuse(request)
         items = [item for index, message in enumerate(request.messages) for item in _items(message, index)]
         body: dict[str, Any] = {"model": target.model, "input": items, "store": False}

@@ -238,6 +238,16 @@ def test_parallel_calls_can_be_turned_off_for_anthropic():
     assert body["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
 
 
+def test_sampling_that_a_model_refuses_is_left_out_where_it_is_the_default_or_the_operator_says_so():
+    _, body = build("anthropic", {"messages": "Hi", "temperature": 1, "top_p": 1.0})
+    assert not {"temperature", "top_p"} & body.keys()
+    assert build("anthropic", {"messages": "Hi", "temperature": 0})[1]["temperature"] == 0
+    for name in ADAPTERS:
+        wanted = {"messages": "Hi", "temperature": 0.5, "stop": "x", "x_own": 1, "seed": 3}
+        call, _ = build(name, wanted, drop=frozenset({"temperature", "stop", "x_own", "seed"}))
+        assert call == build(name, {"messages": "Hi"})[0]
+
+
 def test_a_lone_surrogate_becomes_a_question_mark():
     call, _ = build("anthropic", {"messages": "a\ud800b"})
     assert b"a?b" in call.body

@@ -14,6 +14,7 @@ from router_runtime.provider_errors import (
     RateLimited,
     Redirected,
     ServerError,
+    UnsupportedByProvider,
     safe_detail,
 )
 from router_runtime.providers.catalog import adapter
@@ -80,6 +81,12 @@ VLLM = "This model's maximum context length is 4096 tokens. However, you request
         ("anthropic", 400, anthropic("invalid_request_error", "prompt is too long: 2 > 1"), ContextOverflow),
         ("anthropic", 400, anthropic("invalid_request_error", "Output blocked by content filtering"), ContentFiltered),
         ("anthropic", 400, anthropic("invalid_request_error", "max_tokens: required"), BadRequest),
+        (
+            "anthropic",
+            400,
+            anthropic("invalid_request_error", "`temperature` is deprecated for this model."),
+            UnsupportedByProvider,
+        ),
         ("gemini", 400, google(400, "INVALID_ARGUMENT", "API key not valid", REASON), AuthFailed),
         ("gemini", 400, google(400, "INVALID_ARGUMENT", "bad schema"), BadRequest),
         (
