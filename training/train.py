@@ -170,24 +170,31 @@ def measure(
         return logged_report(table, settings.learn, folds=settings.folds, seed=settings.seed, progress=progress), {}
     try:
         held = held_out(table, settings.pool)
+        folds = split(held, settings)
     except TooFewRows as error:
         progress.say(f"nothing is held out: {error}")
         return None, {}
-    folds = split(held, settings)
     ours = out_of_fold(table, held, features_of(held.texts), folds, settings.learn, progress)
     others = baselines_out_of_fold(held, folds, names=settings.baselines, seed=settings.seed, progress=progress)
     rows = folds.rows
     part, ours, others = restrict(held, rows), ours.take(rows), restrict_all(others, rows)
     progress.say(f"measuring on {int(rows.sum())} held-out prompts")
     report = evaluate_predictions(part, ours, others, seed=settings.seed)
-    report["held_out"] = f"{len(folds.test)} of {settings.folds} folds by group, seed {settings.seed}"
+    report["held_out"] = f"{len(folds.test)} of {folds.index.max() + 1} folds by group, seed {settings.seed}"
     return report, report_figures(part, ours, others)
 
 
 def split(held: HeldOut, settings: TrainSettings) -> Folds:
-    """The split of the held prompts by group."""
-    index = np.asarray(grouped_folds(held.truth.groups, settings.folds, settings.seed))
-    return Folds(index, tuple(range(settings.folds)) if settings.every_fold else (0,))
+    """The split of the held prompts by group; fewer folds where there are fewer groups.
+
+    Raises:
+        TooFewRows: Where all prompts are of one group.
+    """
+    folds = min(settings.folds, len(np.unique(held.truth.groups)))
+    if folds < 2:
+        raise TooFewRows(f"{held.table.name}: all prompts are of one group")
+    index = grouped_folds(held.truth.groups, folds, settings.seed)
+    return Folds(index, tuple(range(folds)) if settings.every_fold else (0,))
 
 
 def parity_prompts(table: Table, n_models: int) -> list[Features]:
