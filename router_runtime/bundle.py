@@ -20,12 +20,13 @@ from router_runtime.features import extract
 from router_runtime.manifest import FORMAT_VERSION, Manifest, parse_manifest
 from router_runtime.messages import Request
 from router_runtime.onnx_guard import ALLOWED_OPS, check_graph
-from router_runtime.scorer import Described, Predictions, Scorer
+from router_runtime.scorer import ORT_ERRORS, Described, Predictions, Scorer
 
 __all__ = ["ALLOWED_OPS", "FORMAT_VERSION", "MAX_BYTES", "Bundle", "newest_that_opens", "open_bundle", "probe_rows"]
 
 GRAPH, MANIFEST, CARD = "router.onnx", "manifest.json", "MODEL_CARD.md"
 MAX_BYTES = {GRAPH: 64 << 20, MANIFEST: 1 << 20, CARD: 1 << 20}
+_ATTEMPTS = 20
 TOLERANCE = 1e-4
 """Largest difference of a probability, and of tokens relative to their number, that another processor may make."""
 
@@ -91,15 +92,33 @@ def _open(folder: Path) -> Bundle:
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
-    """The three files, all from one folder even where another one takes its name meanwhile."""
+    """The three files, all of one bundle even where a writer puts another one in its place meanwhile."""
+    for _ in range(_ATTEMPTS):
+        handle = _open_folder(folder)
+        try:
+            return {name: _read_file(handle, name) for name in MAX_BYTES}
+        except BundleFormatError:
+            if not _was_replaced(folder, handle):
+                raise
+        finally:
+            os.close(handle)
+    raise BundleFormatError(f"it was replaced {_ATTEMPTS} times while it was read")
+
+
+def _open_folder(folder: Path) -> int:
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise BundleFormatError(f"no bundle there: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _was_replaced(folder: Path, handle: int) -> bool:
+    """Whether ``folder`` is no longer the one that was opened as ``handle``."""
     try:
-        return {name: _read_file(handle, name) for name in MAX_BYTES}
-    finally:
-        os.close(handle)
+        now = folder.stat()
+    except OSError:
+        return False
+    return not os.path.samestat(now, os.fstat(handle))
 
 
 def _read_file(folder: int, name: str) -> bytes:
@@ -146,7 +165,10 @@ def _predict(scorer: Scorer, text: str) -> Predictions:
 
 def _check_probes(scorer: Scorer, manifest: Manifest) -> None:
     for number, probe in enumerate(manifest.probes):
-        found = _predict(scorer, probe.text)
+        try:
+            found = _predict(scorer, probe.text)
+        except ORT_ERRORS as error:
+            raise BundleFormatError(f"the graph cannot compute probe {number}") from error
         wanted_quality, wanted_tokens = np.array(probe.quality), np.array(probe.output_tokens)
         shapes_fit = found.quality.shape == wanted_quality.shape and found.output_tokens.shape == wanted_tokens.shape
         if not (

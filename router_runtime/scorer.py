@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 
 _INPUTS = ("ids", "structural", "models", "descriptor")
 _REQUIRED = ("quality", "output_tokens", "domain")
-_LOAD_ERRORS = (
+ORT_ERRORS = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
     ort_errors.InvalidGraph,
@@ -80,7 +80,7 @@ class Scorer:
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except _LOAD_ERRORS as error:
+        except ORT_ERRORS as error:
             raise BundleFormatError(f"router.onnx is not a graph that onnxruntime {ort.__version__} loads") from error
         self.unknown = len(manifest.models)
         self.domains = tuple(manifest.domains)

@@ -82,8 +82,8 @@ def bundle_copy(bundle_folder, tmp_path):
 def registry_of(count: int, known: int = 3, extra: str = "") -> Registry:
     """A registry of ``count`` models, of which ``known`` bear the names of the small bundle's."""
     rows = "".join(
-        f"  model-{n if n < known else 1000 + n}: {{provider: p, quality_prior: 0.{50 + n}, "
-        f"prices: [{{valid_from: 2026-04-01, input: {n + 1}, output: {2 * n + 2}}}]}}\n"
+        f"  model-{n if n < known else 1000 + n}: {{provider: p, capabilities: [tools, json], "
+        f"quality_prior: 0.{50 + n}, prices: [{{valid_from: 2026-04-01, input: {n + 1}, output: {2 * n + 2}}}]}}\n"
         for n in range(count)
     )
     text = f"providers: {{p: {{adapter: openai, base_url: 'http://localhost:1'}}}}\nmodels:\n{rows}{extra}"

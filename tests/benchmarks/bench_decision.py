@@ -38,7 +38,7 @@ from training.graph_parts import GraphParts
 SIZES = {"0 B": 0, "1 kB": 1 << 10, "8 kB": 8 << 10, "100 kB": 100 << 10, "1 MB": 1 << 20}
 CANDIDATES = 20
 BARS = {("1 kB", "cpu_p50_ms"): 0.25, ("8 kB", "cpu_p99_ms"): 0.7, ("100 kB", "cpu_p50_ms"): 0.6}
-_WORDS = Path(__file__).read_text().split() + ["汉字", "naïve", "Wörter", "данные", "```python\n", "$x^2$"]
+_WORDS = [*Path(__file__).read_text().split(), "汉字", "naïve", "Wörter", "данные", "```python\n", "$x^2$"]
 
 _START_UP = """
 import sys, time

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import threading
@@ -13,6 +14,7 @@ from router_runtime import bundle as bundles
 from router_runtime.bundle import newest_that_opens, open_bundle
 from router_runtime.bundle_writer import write_bundle
 from router_runtime.errors import BundleError, BundleFormatError, BundleTampered, BundleUnsafe
+from router_runtime.features import STRUCTURAL
 from router_runtime.onnx_guard import ALLOWED_OPS, check_graph
 
 
@@ -221,3 +223,27 @@ def test_writers_at_once_leave_one_whole_bundle(bundle, tmp_path):
     reader.join()
     assert [path.name for path in tmp_path.iterdir()] == ["shared"]
     assert seen
+
+
+def router_like(node):
+    """A graph with a router's inputs and outputs that computes nothing of use."""
+    inputs = {"ids": (TensorProto.INT64, [None]), "structural": (TensorProto.FLOAT, [len(STRUCTURAL)])}
+    inputs |= {"models": (TensorProto.INT64, [None]), "descriptor": (TensorProto.FLOAT, [None, 3])}
+    nodes = [helper.make_node("Gather", ["structural", "models"], ["picked"]), node]
+    nodes += [helper.make_node("Sigmoid", ["answer"], [name]) for name in ("quality", "output_tokens", "domain")]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(name, *kind) for name, kind in inputs.items()],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in ("quality", "output_tokens", "domain")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)], ir_version=8).SerializeToString()
+
+
+def test_a_graph_that_fails_when_it_runs_is_refused(bundle_copy):
+    graph = router_like(helper.make_node("MatMul", ["picked", "structural"], ["answer"]))
+    (bundle_copy / "router.onnx").write_bytes(graph)
+    card = hashlib.sha256((bundle_copy / "MODEL_CARD.md").read_bytes()).hexdigest()
+    edit(bundle_copy, files={"router.onnx": hashlib.sha256(graph).hexdigest(), "MODEL_CARD.md": card})
+    with pytest.raises(BundleFormatError, match="cannot compute probe 0"):
+        open_bundle(bundle_copy)
