@@ -1,0 +1,378 @@
+"""Order of fallback, retries, recovery of streams, breakers, money and bounds of the engine."""
+
+import asyncio
+import gc
+import logging
+import traceback
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from router_runtime.budgets import Budgets, Limit
+from router_runtime.chat import ChatRequest
+from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, StreamInterrupted
+from router_runtime.execution import ExecutionSettings, RetrySettings
+from router_runtime.execution.engine import routes_of
+from router_runtime.health import UNHEALTHY, Health, HealthSettings
+from router_runtime.records import Attempt
+from router_runtime.registry import IntentEntry
+from tests.provider_server import Close, ProviderServer, Received, Reset, Script, Send, Stall, head, reply, stream
+from tests.runtime.execution.wires import TEXT, WIRES, begun, good, sse
+from tests.runtime.execution.world import ASK, FAST, KEY, QUICK, World, decision, model, provider, read_all, registry
+
+WIRE = WIRES[0]
+
+
+@pytest.fixture
+def servers() -> Iterator[list[ProviderServer]]:
+    with ProviderServer() as one, ProviderServer() as two, ProviderServer() as three:
+        yield [one, two, three]
+
+
+@pytest.fixture
+async def world(servers: list[ProviderServer]) -> AsyncIterator[World]:
+    made = World.of([server.url for server in servers])
+    for server in servers:
+        server.handler = answer
+    yield made
+    await made.engine.aclose()
+
+
+def answer(request: Received) -> Script:
+    return good(WIRE, b'"stream"' in request.body)
+
+
+def always(server: ProviderServer, *scripts: Script) -> None:
+    server.handler = lambda _request: scripts[0]
+
+
+def calls(servers: Sequence[ProviderServer]) -> list[int]:
+    return [len(server.received) for server in servers]
+
+
+async def test_the_next_candidate_takes_over_at_once(world: World, servers: list[ProviderServer]) -> None:
+    always(servers[0], reply("busy", 503, retry_after="30"))
+    done = await world.complete()
+    assert done.served == "m1"
+    assert calls(servers) == [1, 1, 0]
+    assert [(a.index, a.model, a.error, a.billed, a.status) for a in done.attempts] == [
+        (0, "m0", world.log[0].error, False, 503),
+        (1, "m1", None, True, 200),
+    ]
+    assert done.attempts[1].cost_usd == 10 * 2e-6 + 5 * 10e-6
+    assert done.cost_usd == Decimal("0.00007")
+    assert done.attempts[1].response_model == "up"
+
+
+async def test_second_tries_only_when_all_candidates_failed_once(world: World, servers: list[ProviderServer]) -> None:
+    for server in servers:
+        server.push(reply("no", 500))
+    done = await world.complete()
+    assert [a.model for a in done.attempts] == ["m0", "m1", "m2", "m0"]
+    assert world.engine.retry.left("p0") == 500, "what the retry took came back with its success"
+
+
+async def test_retries_end_when_the_bucket_is_dry(servers: list[ProviderServer]) -> None:
+    always(servers[0], reply("no", 500))
+    settings = replace(QUICK, retry=RetrySettings(same_provider=3, capacity=12, base_s=0.001))
+    made = World.of([servers[0].url], settings=settings, health=Health(HealthSettings(open_after=1000, min_calls=1000)))
+    for expected in (3, 1, 1):  # 12 tokens are two retries of 5, then none
+        with pytest.raises(AllAttemptsFailed) as caught:
+            await made.complete()
+        assert len(caught.value.failures) == expected
+    await made.engine.aclose()
+
+
+async def test_what_cannot_help_is_not_retried(world: World, servers: list[ProviderServer]) -> None:
+    always(servers[0], reply({"error": {"message": "bad", "type": "invalid_request_error"}}, 400))
+    with pytest.raises(AllAttemptsFailed, match="BadRequest"):
+        await world.complete(["m0"])
+    assert calls(servers) == [1, 0, 0]
+
+
+async def test_an_overloaded_provider_is_left_for_another(servers: list[ProviderServer]) -> None:
+    providers = [provider("p0", servers[0].url), provider("p1", servers[1].url)]
+    models = [model("a", "p0"), model("b", "p0"), model("c", "p1")]
+    made = World.around(registry(providers, models))
+    always(servers[0], reply("overloaded", 529))
+    servers[1].handler = answer
+    assert (await made.complete()).served == "c"
+    assert calls(servers)[0] == 1, "its other model is overloaded as well"
+    await made.engine.aclose()
+
+
+async def test_context_overflow_goes_to_a_larger_window_only(servers: list[ProviderServer]) -> None:
+    providers = [provider(f"p{i}", server.url) for i, server in enumerate(servers)]
+    models = [model("a", "p0", 8000), model("b", "p1", 8000), model("c", "p2", 32_000)]
+    made = World.around(registry(providers, models))
+    always(servers[0], reply(WIRE.overflow[1], 400))
+    for server in servers[1:]:
+        server.handler = answer
+    assert (await made.complete()).served == "c"
+    assert calls(servers) == [1, 0, 1]
+    await made.engine.aclose()
+
+
+async def test_retry_after_is_kept_by_later_calls(world: World, servers: list[ProviderServer]) -> None:
+    always(servers[0], reply("slow down", 429, retry_after="30"))
+    for _ in range(5):
+        assert (await world.complete()).served == "m1"
+    assert calls(servers)[0] == 1
+    with pytest.raises(AllAttemptsFailed, match="left alone for"):
+        await world.complete(["m0"])
+    assert calls(servers)[0] == 1
+
+
+async def test_a_short_hold_is_waited_for(world: World, servers: list[ProviderServer]) -> None:
+    servers[0].push(reply("slow down", 429, retry_after="1"))
+    done = await world.complete(["m0"])
+    assert [a.error for a in done.attempts] == ["RateLimited", None]
+    assert done.attempts[1].time - done.attempts[0].time >= 0.99
+
+
+async def test_a_dead_provider_is_hardly_touched_and_comes_back(servers: list[ProviderServer]) -> None:
+    now = [1000.0]
+    health = Health(HealthSettings(open_after=5, probe_interval_s=10), clock=lambda: now[0])
+    made = World.of([servers[0].url, servers[1].url], health=health)
+    always(servers[0], [Reset()])
+    servers[1].handler = answer
+    for _ in range(300):
+        now[0] += 0.1
+        assert (await made.complete()).served == "m1"
+    assert calls(servers)[0] <= 5 + 3, "five until it opened, then one probe in each of three intervals"
+    servers[0].handler = answer
+    before = len(servers[0].received)
+    for _ in range(101):
+        now[0] += 0.1
+        if (await made.complete()).served == "m0":
+            break
+    assert len(servers[0].received) == before + 1
+    await made.engine.aclose()
+
+
+async def test_closed_doors_are_the_last_resort(world: World, servers: list[ProviderServer]) -> None:
+    for name in ("m0", "m1", "m2"):
+        for _ in range(5):
+            world.engine.health.failed((f"p{name[1]}", name))
+    assert (await world.complete()).served == "m0"
+    world.engine.health.disable("m0")
+    assert (await world.complete()).served in ("m1", "m2")
+    for name in ("m1", "m2"):
+        world.engine.health.disable(name)
+    with pytest.raises(AllAttemptsFailed, match="disabled"):
+        await world.complete()
+
+
+def test_intents_say_who_follows_and_the_unwell_come_last(servers: list[ProviderServer]) -> None:
+    known = World.of(["http://x"] * 4).registry
+    known = replace(known, intents={"refactor": IntentEntry("refactor", fallback=("m2", "m3"))})
+    made = replace(decision(["m0", "m1", "m2"]), intent="refactor", filtered={"m3": UNHEALTHY})
+    assert [route.model.name for route in routes_of(known, made)] == ["m0", "m2", "m1", "m3"]
+
+
+async def test_a_missing_key_is_named_by_its_variable_and_skipped(servers: list[ProviderServer]) -> None:
+    providers = [provider("p0", servers[0].url, api_key_env="NOT_SET"), provider("p1", servers[1].url)]
+    made = World.around(registry(providers, [model("m0", "p0"), model("m1", "p1")]))
+    servers[1].handler = answer
+    done = await made.complete()
+    assert done.served == "m1"
+    assert done.attempts[0].error == "AuthFailed"
+    assert not done.attempts[0].billed
+    alone = World.around(made.registry)
+    with pytest.raises(AllAttemptsFailed, match="NOT_SET"):
+        await alone.complete(["m0"])
+    await alone.engine.aclose()
+    assert calls(servers)[0] == 0
+    await made.engine.aclose()
+
+
+async def test_redirects_are_refused(world: World, servers: list[ProviderServer]) -> None:
+    always(servers[0], reply("", 307, location=servers[2].url))
+    done = await world.complete()
+    assert done.attempts[0].error == "Redirected"
+    assert calls(servers) == [1, 1, 0]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_answers_without_end_are_bounded(servers: list[ProviderServer], streamed: bool) -> None:
+    made = World.of([servers[0].url], settings=replace(QUICK, max_response_bytes=100_000, max_attempts=1))
+    flood = sse({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"role": "assistant"}}]}) * 5000
+    always(servers[0], stream([flood], end=False, then=[Stall()]))
+    with pytest.raises(AllAttemptsFailed, match="larger than its bound"):
+        await (read_all(made.stream(), []) if streamed else made.complete())
+    await made.engine.aclose()
+
+
+async def test_headers_without_end_are_bounded(servers: list[ProviderServer]) -> None:
+    made = World.of([servers[0].url], settings=replace(QUICK, max_attempts=1))
+    always(servers[0], [Send(head(200, {f"x-{i}": "y" * 100 for i in range(2000)}) + b""), Stall()])
+    with pytest.raises(AllAttemptsFailed, match="MalformedAnswer"):
+        await made.complete()
+    await made.engine.aclose()
+
+
+async def test_refusals_and_empty_answers_can_be_accepted(world: World, servers: list[ProviderServer]) -> None:
+    always(servers[0], reply(WIRE.empty))
+    settings = replace(QUICK, accept=frozenset({"EmptyAnswer"}))
+    assert (await world.complete(settings=settings)).served == "m0"
+    assert (await world.complete()).served == "m1"
+
+
+BROKEN = stream(begun(WIRE), end=False, then=[Close()])
+
+
+@pytest.mark.parametrize("recovery", ["error", "continue", "restart"])
+async def test_stream_recovery(world: World, servers: list[ProviderServer], recovery: str) -> None:
+    servers[0].push(BROKEN)
+    servers[1].push(stream(WIRE.parts(" the rest.")))
+    seen: list[str] = []
+    work = read_all(world.stream(stream_recovery=recovery), seen)
+    if recovery == "error":
+        with pytest.raises(StreamInterrupted, match="stream_recovery"):
+            await work
+        assert calls(servers) == [1, 0, 0]
+        return
+    await work
+    partial = TEXT[: len(TEXT) // 2]
+    sent = servers[1].received[0].json()["messages"]
+    if recovery == "continue":
+        assert "".join(seen) == f"{partial} the rest."
+        assert sent[1] == {"role": "assistant", "content": partial}
+        assert sent[2]["role"] == "user"
+    else:
+        assert "".join(seen) == f"{partial}[m1] the rest."
+        assert len(sent) == 1
+    assert [(a.model, a.error, a.billed) for a in world.log] == [("m0", "StreamCut", True), ("m1", None, True)]
+    assert all((a.cost_usd or 0) > 0 for a in world.log), "nobody is billed twice silently"
+
+
+async def test_half_a_tool_call_is_not_continued(world: World, servers: list[ProviderServer]) -> None:
+    call = {"index": 0, "id": "t1", "type": "function", "function": {"name": "move", "arguments": '{"tra'}}
+    part = sse({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]})
+    servers[0].push(stream([part], end=False, then=[Close()]))
+    with pytest.raises(StreamInterrupted):
+        await read_all(world.stream(stream_recovery="continue"), [])
+
+
+async def test_a_stream_without_terminal_event_is_a_failure(world: World, servers: list[ProviderServer]) -> None:
+    servers[0].push(stream(WIRE.parts(TEXT)[:-3]))
+    with pytest.raises(StreamInterrupted):
+        await read_all(world.stream(), [])
+    servers[0].push(stream([sse({"error": {"message": "overloaded", "type": "server_error"}})]))
+    seen: list[str] = []
+    await read_all(world.stream(), seen)
+    assert "".join(seen) == TEXT
+
+
+async def test_stopping_early_closes_the_books_once(world: World, servers: list[ProviderServer]) -> None:
+    servers[0].push(stream(begun(WIRE), end=False, then=[Stall()]))
+    async with world.stream() as chunks:
+        async for chunk in chunks:
+            if chunk.content:
+                break
+    assert [(a.error, a.billed) for a in world.log] == [("Cancelled", True)]
+
+
+async def test_cancelling_a_call_closes_the_books_once(world: World, servers: list[ProviderServer]) -> None:
+    servers[0].push([Stall()])
+    task = asyncio.create_task(world.complete())
+    while not servers[0].received:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [a.error for a in world.log] == ["Cancelled"]
+    assert world.engine.health.status()["p0/m0"].calls == 0, "it is nobody's fault"
+
+
+async def test_connections_are_used_again_after_streams(world: World, servers: list[ProviderServer]) -> None:
+    for _ in range(5):
+        await read_all(world.stream(), [])
+        await world.complete()
+    assert servers[0].connections == 1
+
+
+LIMITS = [Limit("tier:free", "month", usd=Decimal("0.001"))]
+
+
+async def test_budgets_hold_under_concurrency_and_equal_the_attempts(servers: list[ProviderServer]) -> None:
+    made = World.of([servers[0].url], budgets=Budgets(), health=Health(HealthSettings(open_after=1000)))
+    servers[0].handler = answer
+    results = await asyncio.gather(*(made.complete(limits=LIMITS) for _ in range(40)), return_exceptions=True)
+    kinds = Counter(type(result).__name__ for result in results)
+    assert set(kinds) == {"Completion", "BudgetExceeded"}
+    spent, tokens = made.engine.budgets.spent("tier:free", "month")  # type: ignore[union-attr]
+    assert spent == sum((Decimal(repr(a.cost_usd)) for a in made.log), Decimal(0)) <= Decimal("0.001")
+    assert tokens == 15 * kinds["Completion"]
+    await made.engine.aclose()
+
+
+async def test_a_candidate_beyond_the_budget_is_passed_over(servers: list[ProviderServer]) -> None:
+    made = World.of([servers[0].url, servers[1].url], budgets=Budgets())
+    servers[1].handler = answer
+    chosen = decision(["m0", "m1"])
+    dear = replace(chosen.candidates[0], cost_usd=1.0)
+    chosen = replace(chosen, candidates=(dear, chosen.candidates[1]))
+    done = await made.engine.complete(made.registry, chosen, ASK, limits=LIMITS)
+    assert done.served == "m1"
+    only = replace(chosen, candidates=(dear,))
+    with pytest.raises(BudgetExceeded):
+        await made.engine.complete(made.registry, only, ASK, limits=LIMITS)
+    assert calls(servers)[0] == 0
+    await made.engine.aclose()
+
+
+async def test_no_secret_is_anywhere(
+    world: World, servers: list[ProviderServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    leak = {"error": {"message": f"Incorrect API key provided: {KEY}", "type": "x", "code": "invalid_api_key"}}
+    always(servers[0], reply(leak, 401))
+    always(servers[1], reply(f"echo {KEY}", 500))
+    always(servers[2], [Reset()])
+    with pytest.raises(AllAttemptsFailed) as caught:
+        await world.complete()
+    texts = [repr(world.engine), repr(world.log), caplog.text, "".join(traceback.format_exception(caught.value))]
+    pending: list[Any] = [caught.value]
+    while pending:
+        error = pending.pop()
+        texts += [repr(error), str(error), repr(vars(error))]
+        pending += [e for e in (error.__cause__, error.__context__) if e is not None]
+        pending += [failure.error for failure in getattr(error, "failures", ())]
+    assert KEY not in "\n".join(texts)
+
+
+async def test_parallel_calls_do_not_mix(world: World, servers: list[ProviderServer]) -> None:
+    def echo(request: Received) -> Script:
+        return reply(WIRE.good(request.json()["messages"][0]["content"]))
+
+    for server in servers:
+        server.handler = echo
+    asks = [ChatRequest(messages=({"role": "user", "content": f"call {i}"},)) for i in range(64)]
+    done = await asyncio.gather(*(world.complete(request=ask) for ask in asks))
+    assert [d.text for d in done] == [f"call {i}" for i in range(64)]
+
+
+async def test_streams_leave_nothing_behind(world: World, servers: list[ProviderServer]) -> None:
+    async def live() -> int:
+        await asyncio.gather(*(read_all(world.stream(), []) for _ in range(20)))
+        world.log.clear()
+        gc.collect()
+        return len(gc.get_objects())
+
+    for server in servers:
+        server.keep = False
+    await live()
+    first = await live()
+    for _ in range(5):
+        last = await live()
+    assert last - first < 300, "objects do not pile up with the streams"
+
+
+def test_settings_are_frozen_and_attempts_are_records() -> None:
+    assert ExecutionSettings(retry=FAST) == ExecutionSettings(retry=FAST)
+    assert Attempt("d", 0, 1.0, "m", "p").error is None
