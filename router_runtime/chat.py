@@ -52,8 +52,8 @@ class ChatRequest:
         extra: Anything else, passed through to the top level of the provider's body as it stands.
     """
 
-    messages: tuple[JSON, ...]
-    tools: tuple[JSON, ...] = ()
+    messages: tuple[JSON, ...] = field(repr=False)  # prompts do not belong into logs
+    tools: tuple[JSON, ...] = field(default=(), repr=False)
     tool_choice: str | JSON | None = None
     parallel_tool_calls: bool | None = None
     response_format: JSON | None = None
@@ -64,8 +64,8 @@ class ChatRequest:
     seed: int | None = None
     reasoning_effort: str | None = None
     user: str | None = None
-    metadata: JSON | None = None
-    extra: JSON = field(default_factory=dict)
+    metadata: JSON | None = field(default=None, repr=False)
+    extra: JSON = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_openai(cls, body: JSON) -> ChatRequest:

@@ -50,6 +50,8 @@ class Target:
             raise ConfigError(f"base_url has the scheme {url.scheme[:16]!r} or no host; use http:// or https://")
         if inner:
             raise ConfigError("base_url holds credentials; name an environment variable as the provider's key instead")
+        if url.query or url.fragment:
+            raise ConfigError("base_url holds a query or a fragment; a key belongs into an environment variable")
         if not all(_sendable(value) for value in (self.api_key or "", *self.headers, *self.headers.values())):
             raise ConfigError("the API key or a header holds characters that no HTTP header may hold (a line end?)")
 

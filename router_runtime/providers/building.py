@@ -106,6 +106,8 @@ def parts_of(message: JSON, place: str) -> Iterator[tuple[str, JSON]]:
     """
     content = message.get("content")
     if content is None or content == "":
+        if isinstance(message.get("refusal"), str):  # an assistant's turn that declined
+            yield "refusal", {"type": "refusal", "refusal": message["refusal"]}
         return
     if isinstance(content, str):
         yield "text", {"type": "text", "text": content}

@@ -248,6 +248,17 @@ def test_sampling_that_a_model_refuses_is_left_out_where_it_is_the_default_or_th
         assert call == build(name, {"messages": "Hi"})[0]
 
 
+def test_a_turn_that_declined_is_told_to_the_next_model():
+    turn = {"role": "assistant", "content": None, "refusal": "I will not."}
+    for name in ADAPTERS:
+        call, _ = build(name, {"messages": [{"role": "user", "content": "a"}, turn, {"role": "user", "content": "b"}]})
+        assert b"I will not." in call.body
+
+
+def test_a_request_keeps_its_prompt_out_of_its_repr():
+    assert "Be brief" not in repr(ChatRequest.from_openai(FULL))
+
+
 def test_a_lone_surrogate_becomes_a_question_mark():
     call, _ = build("anthropic", {"messages": "a\ud800b"})
     assert b"a?b" in call.body
@@ -299,6 +310,7 @@ def test_messages_that_cannot_be_converted_are_refused(name, message):
         ("http://", {}),
         ("http://[", {}),
         ("https://me:hunter2@example.com", {}),
+        ("https://example.com/v1?key=hunter2", {}),
         ("https://example.com", {"api_key": "hunter2\r\nx-evil: 1"}),
         ("https://example.com", {"headers": {"x": "hunter2\n"}}),
     ],
