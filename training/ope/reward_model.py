@@ -95,23 +95,32 @@ def crossfit_ridge(
     used = log.labels > 0
     reward = np.where(used, log.reward, 0.0)
     grams, moments = _sums(design, reward, used, log.action, fold, actions)
-    options = []
-    for scale in ridge.scales:
-        coefs = [_solve(grams.sum(0) - grams[k], moments.sum(0) - moments[k], ridge, scale) for k in range(len(grams))]
-        options.append(np.clip(_predict(base, spread, np.stack(coefs), fold), *bounds))
+    options = _predict(base, spread, _fit(grams, moments, ridge), fold)
+    for q_hat in options:
+        np.clip(q_hat, *bounds, out=q_hat)
     errors = [(reward - q[rows, log.action])[used] ** 2 for q in options]
     return options[_one_standard_error(errors)]
 
 
-def _predict(base: Floats, spread: Floats | None, coefs: Floats, fold: Ints) -> Floats:
-    """q̂ float64[n, A] from coefficients by fold, float64[K, A, d]."""
-    q_hat = np.empty((len(base), coefs.shape[1]))
-    for held in range(len(coefs)):
-        mine = fold == held
-        q_hat[mine] = base[mine] @ coefs[held][:, : base.shape[1]].T
-        if spread is not None:
-            q_hat[mine] += spread[mine] * coefs[held][:, -1]
-    return q_hat
+def _fit(grams: Floats, moments: Floats, ridge: Ridge) -> Floats:
+    """Coefficients by scale and held-out fold, float64[S, K, A, d]."""
+    gram, moment = grams.sum(axis=0), moments.sum(axis=0)
+    held = range(len(grams))
+    return np.array(
+        [[_solve(gram - grams[k], moment - moments[k], ridge, scale) for k in held] for scale in ridge.scales]
+    )
+
+
+def _predict(base: Floats, spread: Floats | None, coefs: Floats, fold: Ints) -> list[Floats]:
+    """q̂ float64[n, A] of each scale from coefficients float64[S, K, A, d]."""
+    options = [np.empty((len(base), coefs.shape[2])) for _ in coefs]
+    for held in range(coefs.shape[1]):
+        mine = np.flatnonzero(fold == held)
+        part = base[mine]
+        for q_hat, coef in zip(options, coefs[:, held], strict=True):
+            found = part @ coef[:, : base.shape[1]].T
+            q_hat[mine] = found if spread is None else found + spread[mine] * coef[:, -1]
+    return options
 
 
 def _one_standard_error(errors: list[Floats]) -> int:
