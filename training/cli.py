@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("train", "learn a router from a table or log, write its bundle, register it in MLflow"),
     "evaluate": ("evaluate", "measure a bundle on a table"),
     "compare": ("compare", "two router versions side by side, with paired intervals"),
+    "default-bundle": ("default_bundle", "fit the small bundle that ships, on several tables together"),
 }
 """By name of the command: its module in :mod:`training.commands`, and a line for the overview."""
 

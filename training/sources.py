@@ -1,9 +1,10 @@
-"""Where ``train`` reads from: a table, a log, or a file of another system."""
+"""Where ``train`` reads from."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from training.dataset import Table, load_table
 
@@ -23,6 +24,12 @@ class Source:
     note: str | None = None
 
 
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments that name a source; exactly one is needed."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--table", type=Path, metavar="DIR", help="folder of prompts, outcomes, models (.parquet)")
+
+
 def read_source(args: argparse.Namespace) -> Source:
-    """Reads what ``--table``, ``--log`` or ``--import`` name."""
+    """Reads the source that the arguments name."""
     return Source(load_table(args.table))

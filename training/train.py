@@ -61,6 +61,7 @@ class TrainSettings:
         pool: Models to measure on: ``auto``, ``core`` or ``all``; all of them are learnt from.
         params: Settings of the learner, for the record.
         note: What the model card says first under limits, e.g. that the data are simulated.
+        measured: False holds nothing out and claims nothing.
     """
 
     learn: Learn
@@ -71,6 +72,7 @@ class TrainSettings:
     pool: str = "auto"
     params: Mapping[str, str] = field(default_factory=dict)
     note: str | None = None
+    measured: bool = True
 
     def record(self) -> dict[str, str]:
         """The settings as text, for MLflow."""
@@ -166,6 +168,8 @@ def measure(
     table: Table, settings: TrainSettings, progress: Progress
 ) -> tuple[dict[str, Any] | None, dict[str, bytes]]:
     """Figures on held-out prompts; none where there are too few prompts to hold any out."""
+    if not settings.measured:
+        return None, {}
     if is_log(table):
         return logged_report(table, settings.learn, folds=settings.folds, seed=settings.seed, progress=progress), {}
     try:

@@ -109,3 +109,16 @@ def test_the_list_of_commands_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split("'"))
     assert not loaded & {"sklearn", "mlflow", "pandas", "lightgbm"}
+
+
+def test_default_bundle_learns_from_tables_together_and_keeps_its_size(tmp_path, capsys):
+    for seed, name in enumerate(("one", "two")):
+        save(small_table(150, seed=seed), tmp_path / name)
+    arguments = ["default-bundle", "--data", str(tmp_path), "--tables", "one", "two"]
+    assert main([*arguments, "--out", str(tmp_path / "default"), "--json", "--quiet"]) == 0
+    made = document(capsys)
+    assert made["bytes"] <= 2_000_000
+    assert made["counts"]["rows_used"] == 900
+    card = (tmp_path / "default" / "MODEL_CARD.md").read_text()
+    assert "one + two: 300 prompts × 3 models" in card
+    assert "public benchmark answers" in card

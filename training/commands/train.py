@@ -1,4 +1,4 @@
-"""``train``: one router from a table, a log, or an import."""
+"""``train``: one router from a table."""
 
 from __future__ import annotations
 
@@ -11,25 +11,19 @@ from training.commands.evaluate import report_text
 from training.learner import learner, learner_params
 from training.outcome_models import LearnConfig
 from training.progress import Progress
-from training.sources import read_source
+from training.sources import add_sources, read_source
 from training.tracking import Tracker
 from training.train import FAST_BASELINES, Trained, TrainSettings, train
 
-HELP = "Learns a router, measures it on held-out prompts, writes its bundle and registers it in MLflow."
+HELP = "Learns a router from a table, measures it on held-out prompts, writes its bundle and registers it in MLflow."
 EXAMPLES = """examples:
   python -m training train --table ../shared/data/mmlu_pro --out models/mine
-  python -m training train --log logs/ --out models/mine
-  python -m training train --import litellm spend.jsonl --out models/mine
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--table", type=Path, metavar="DIR", help="folder of prompts, outcomes, models (.parquet)")
-    source.add_argument("--log", type=Path, metavar="DIR", help="folder of logged events")
-    source.add_argument("--import", dest="imported", nargs=2, metavar=("KIND", "FILE"), help="a file of another system")
-    parser.add_argument("--mapping", type=Path, metavar="YAML", help="column mapping of --import columns FILE")
+    add_sources(parser)
     parser.add_argument("--out", type=Path, default=Path("models/latest"), metavar="DIR", help="folder of the bundle")
     parser.add_argument("--folds", type=int, default=5, help="folds of the split by group")
     parser.add_argument("--every-fold", action="store_true", help="hold out every fold in turn, not only one")
