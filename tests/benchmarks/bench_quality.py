@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs what is asked for and adds it to the report that is there."""
     args = parse(argv)
     args.out.mkdir(parents=True, exist_ok=True)
-    bench = Bench(args.data, args.cache, args.folds, args.seed, Progress())
+    bench = Bench(args.data, args.cache, args.folds, args.seed, Progress(), args.threads)
     place = args.out / "quality.json"
     report: dict[str, Any] = json.loads(place.read_text()) if place.is_file() else {}
     for name in args.tables:
@@ -52,6 +52,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tables", nargs="*", choices=TABLES, default=list(TABLES))
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2, help="of the trees; 1 where the machine is busy")
     parser.add_argument("--day-one", action=argparse.BooleanOptionalAction, default=True)
     return parser.parse_args(argv)
 

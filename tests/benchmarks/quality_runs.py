@@ -40,6 +40,7 @@ class Bench:
         folds: Folds by group.
         seed: Seed of folds, bootstrap and learning.
         progress: Says what is being done.
+        threads: Threads of the trees; the result does not depend on them.
     """
 
     data: Path
@@ -47,11 +48,13 @@ class Bench:
     folds: int
     seed: int
     progress: Progress
+    threads: int = 2
 
     @property
     def config(self) -> LearnConfig:
         """The learner's defaults: one set of settings for all tables."""
-        return LearnConfig(seed=self.seed)
+        defaults = LearnConfig(seed=self.seed)
+        return replace(defaults, trees=replace(defaults.trees, threads=self.threads))
 
 
 def measure_table(bench: Bench, name: str) -> tuple[dict, dict[str, bytes]]:
