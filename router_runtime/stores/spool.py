@@ -136,6 +136,8 @@ def read_spool(path: Path) -> Iterator[Row]:
     """
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone() is None:
+                return  # its writer died before it could make the table
             for row in connection.execute("SELECT id, kind, decision_id, time, body FROM events ORDER BY seq"):
                 yield Row(*row)
     except sqlite3.Error as error:

@@ -83,6 +83,12 @@ def test_what_is_no_spool_is_refused(tmp_path: Path) -> None:
         list(read_spool(bad))
 
 
+def test_a_spool_whose_writer_died_at_its_birth_is_empty(tmp_path: Path) -> None:
+    born = tmp_path / "x.sqlite"
+    born.touch()
+    assert list(read_spool(born)) == []
+
+
 def test_a_forked_child_writes_a_file_of_its_own(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.append([row("parent")])

@@ -1,0 +1,98 @@
+"""The sealer: closed or orphaned spools become day-partitioned Parquet.
+
+``<root>/day=YYYY-MM-DD/<spool-uuid>.parquet``, a row for each event with the spool's columns. A file is written beside
+its name, synced and renamed, and only then the spool is deleted; the name comes from the spool, so that a sealer that
+dies half way does no harm: the next one writes the same files again.
+
+The one module of the runtime that uses pyarrow (extra ``store``), and only while it seals.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from itertools import groupby
+from pathlib import Path
+
+from router_runtime.errors import StoreError
+from router_runtime.stores.base import Row
+from router_runtime.stores.spool import claim, read_spool, remove_spool, spool_files
+
+_COLUMNS = ("id", "kind", "decision_id", "time", "body")
+
+
+@dataclass(slots=True)
+class SealReport:
+    """What a run of the sealer did.
+
+    Args:
+        files: Parquet files that were written.
+        rows: Events in them.
+        open_spools: Spools that were left alone because their writer lives.
+        failed: Reason by spool that could not be sealed; it stays where it is.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    rows: int = 0
+    open_spools: int = 0
+    failed: dict[Path, str] = field(default_factory=dict)
+
+
+def seal(root: str | os.PathLike[str]) -> SealReport:
+    """Seals every spool below ``root`` that nobody writes any more; any number of sealers may run at a time.
+
+    Raises:
+        StoreError: Where pyarrow is not installed.
+    """
+    if find_spec("pyarrow") is None:
+        raise StoreError("sealing needs pyarrow; add it with: pip install 'pointsman[store]'")
+    report = SealReport()
+    for path in spool_files(root):
+        with claim(path) as free:
+            if not free:
+                report.open_spools += path.exists()
+                continue
+            try:
+                _seal_one(Path(root), path, report)
+            except (StoreError, OSError) as error:
+                report.failed[path] = str(error)
+    return report
+
+
+def _seal_one(root: Path, path: Path, report: SealReport) -> None:
+    rows = sorted(read_spool(path), key=lambda row: row.time)
+    for day, events in groupby(rows, key=lambda row: _day_of(row.time)):
+        report.files.append(_write(root / f"day={day}" / f"{path.stem}.parquet", events))
+    report.rows += len(rows)
+    remove_spool(path)
+
+
+def _day_of(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d")
+
+
+def _write(path: Path, rows: Iterator[Row]) -> Path:
+    """Writes one file so that it appears whole and durable, or not at all."""
+    import pyarrow as pa  # here, not above: an extra, and nothing that a request needs may load it
+    import pyarrow.parquet as pq
+
+    types = {name: pa.float64() if name == "time" else pa.string() for name in _COLUMNS}
+    schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()])
+    columns = list(zip(*((row.id, row.kind, row.decision_id, row.time, row.body) for row in rows), strict=True))
+    table = pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with partial.open("wb") as file:
+        pq.write_table(table, file, compression="zstd", compression_level=3)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)  # the new name must be durable before the spool goes
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return path

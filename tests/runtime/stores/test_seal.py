@@ -1,0 +1,97 @@
+"""The sealer: all rows once, whatever dies meanwhile, in the layout that training reads."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from router_runtime.stores.base import Row
+from router_runtime.stores.seal import seal
+from router_runtime.stores.spool import Spool, spool_files
+
+pq = pytest.importorskip("pyarrow.parquet", reason="the store extra is not installed")
+DAY_S = 86_400.0
+
+
+def row(key: str, when: float = 1.0) -> Row:
+    return Row(key, "feedback", f"d-{key}", when, "{}")
+
+
+def sealed_ids(root: Path) -> list[str]:
+    files = sorted(root.glob("day=*/*.parquet"))
+    return [key for file in files for key in pq.ParquetFile(file).read().column("id").to_pylist()]
+
+
+def test_a_closed_spool_becomes_a_file_for_each_day(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.append([row("b", DAY_S + 1), row("a", 5.0), row("c", DAY_S + 2)])
+    (name,) = (path.stem for path in spool_files(tmp_path))
+    assert seal(tmp_path).open_spools == 1, "its writer lives"
+    spool.close()
+    report = seal(tmp_path)
+    assert report.rows == 3
+    assert [str(file.relative_to(tmp_path)) for file in report.files] == [
+        f"day=1970-01-01/{name}.parquet",
+        f"day=1970-01-02/{name}.parquet",
+    ]
+    assert sealed_ids(tmp_path) == ["a", "b", "c"]
+    assert list((tmp_path / "spool").iterdir()) == []
+    assert seal(tmp_path).rows == 0
+
+
+def test_training_reads_what_was_sealed(tmp_path: Path) -> None:
+    event_log = pytest.importorskip("training.event_log", reason="the training extra is not installed")
+    spool = Spool(tmp_path)
+    spool.append([row("a")])
+    spool.close()
+    (file,) = seal(tmp_path).files
+    assert event_log.sealed_files(tmp_path) == [file]
+    assert pq.ParquetFile(file).schema_arrow.equals(event_log.EVENT_SCHEMA)
+
+
+def test_a_broken_spool_stays_and_stops_nobody(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.append([row("a")])
+    spool.close()
+    broken = tmp_path / "spool" / "0-broken.sqlite"
+    broken.write_bytes(b"no database" * 1000)
+    report = seal(tmp_path)
+    assert list(report.failed) == [broken]
+    assert sealed_ids(tmp_path) == ["a"]
+    assert broken.exists()
+
+
+def _kill_loop(root: Path, rounds: int) -> None:
+    """Sealers are killed at random while they work on closed spools; every row must come out once."""
+    rng, rows = random.Random(5), 0
+    for number in range(rounds):
+        spool = Spool(root, rotate_rows=20)
+        for index in range(60):
+            spool.append([row(f"{number}-{index}", rng.random() * 3 * DAY_S)])
+            rows += 1
+        spool.close()
+        code = "import sys; from router_runtime.stores.seal import seal; print(flush=True); seal(sys.argv[1])"
+        sealer = subprocess.Popen([sys.executable, "-c", code, str(root)], stdout=subprocess.PIPE)
+        assert sealer.stdout is not None
+        sealer.stdout.readline()
+        time.sleep(rng.random() * 0.3)
+        sealer.send_signal(signal.SIGKILL)
+        sealer.wait()
+        sealer.stdout.close()
+    report = seal(root)
+    assert report.failed == {}
+    assert len(sealed_ids(root)) == len(set(sealed_ids(root))) == rows
+    assert spool_files(root) == []
+
+
+def test_kill_9_of_the_sealer_neither_loses_nor_doubles(tmp_path: Path) -> None:
+    _kill_loop(tmp_path, 2)
+
+
+@pytest.mark.slow
+def test_kill_9_of_the_sealer_thirty_times(tmp_path: Path) -> None:
+    _kill_loop(tmp_path, 30)
