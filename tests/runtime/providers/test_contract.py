@@ -290,3 +290,31 @@ def test_a_compatible_server_may_leave_out_done_but_not_the_finish_reason():
     check(join(chunks), case)
     assert isinstance(read("openai", without_done)[1], StreamCut)
     assert isinstance(read("openai-compatible", without_done[:500])[1], StreamCut)
+
+
+def test_two_answers_of_one_stream_stay_apart_and_logprobs_stay_with_theirs():
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    steps = [(0, "a", None), (1, "x", None), (1, "y", None), (0, "b", None), (0, None, "stop"), (1, None, "length")]
+    odds = {"content": [{"token": "x", "logprob": -0.1, "bytes": None, "top_logprobs": []}]}
+    events = [
+        {
+            **head,
+            "choices": [
+                {
+                    "index": index,
+                    "delta": {"content": text} if text else {},
+                    "finish_reason": reason,
+                    "logprobs": odds if text == "x" else None,
+                }
+            ],
+        }
+        for index, text, reason in steps
+    ]
+    stream = b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in events) + b"data: [DONE]\n\n"
+    chunks, error = read("openai", stream)
+    assert error is None
+    first, second = join(chunks).choices
+    assert (first.message.content, first.finish_reason) == ("ab", "stop")
+    assert (second.index, second.message.content, second.finish_reason) == (1, "xy", "length")
+    assert second.extra["logprobs"] == odds
+    assert "logprobs" not in first.extra
