@@ -13,10 +13,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
-from router_runtime.errors import ConfigError, PointsmanError
+from router_runtime.errors import ConfigError, NotSupported, PointsmanError
 
 # A command's module is imported when it is called: scikit-learn and MLflow together take seconds, `--help` must not.
 COMMANDS = {
+    "simulate": ("simulate", "turn a full-information table into a bandit log with a known truth"),
     "train": ("train", "learn a router from a table or log, write its bundle, register it in MLflow"),
     "evaluate": ("evaluate", "measure a bundle on a table"),
     "compare": ("compare", "two router versions side by side, with paired intervals"),
@@ -68,6 +69,12 @@ def _run(command: Command, args: argparse.Namespace) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except NotSupported as refusal:
+        print(f"refused: {refusal}", file=sys.stderr)
+        if args.json:
+            document = {"refused": True, "reason": str(refusal), "segment": refusal.segment, **refusal.details}
+            _print(json.dumps(document, allow_nan=False, ensure_ascii=False))
+        return 1
     except (PointsmanError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -122,3 +122,15 @@ def test_default_bundle_learns_from_tables_together_and_keeps_its_size(tmp_path,
     card = (tmp_path / "default" / "MODEL_CARD.md").read_text()
     assert "one + two: 300 prompts × 3 models" in card
     assert "public benchmark answers" in card
+
+
+def test_simulate_writes_a_log_and_its_truth(tmp_path, capsys):
+    table = save(small_table(60), tmp_path / "table")
+    arguments = ["simulate", "--table", str(table), "--n", "200", "--policy", "uniform", "--out", str(tmp_path / "log")]
+    assert main([*arguments, "--json", "--quiet"]) == 0
+    truth = document(capsys)
+    assert truth["decisions"] == 200
+    assert truth["policy_value"] == truth["uniform"]
+    assert list((tmp_path / "log").rglob("*.parquet"))
+    assert main([*arguments, "--epsilon", "2", "--quiet"]) == 2
+    assert "epsilon is 2.0" in capsys.readouterr().err

@@ -1,0 +1,53 @@
+"""``simulate``: a full-information table as a bandit log, with the truth beside it."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from training.dataset import load_table
+from training.progress import Progress
+from training.simulated_log import simulate
+from training.simulated_world import POLICIES, SimulationSettings
+
+HELP = "Turns a full-information table into the log of a router that saw one answer per prompt; the truth is kept."
+EXAMPLES = """examples:
+  python -m training simulate --table ../shared/data/mmlu_pro --policy epsilon --n 50000 --seed 1 --out logs/
+  python -m training simulate --table ../shared/data/bfcl --policy uniform --n 5000 --seed 1 --out logs/ \\
+      --judge-rate 0.5 --thumbs-rate 0.1 --delay-hours 24
+"""
+NAMED = ("policy", "log_prompts")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments; every number of :class:`SimulationSettings` has one."""
+    parser.add_argument("--table", type=Path, required=True, metavar="DIR", help="full-information table")
+    parser.add_argument("--policy", choices=list(POLICIES), default="epsilon", help="the router that writes the log")
+    parser.add_argument("--n", type=int, required=True, help="decisions")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, metavar="LOG_DIR", help="folder of the log")
+    parser.add_argument("--log-prompts", choices=["full", "features", "none"], default="full")
+    for entry in fields(SimulationSettings):
+        if entry.name in NAMED or entry.default is MISSING:
+            continue
+        option = f"--{entry.name.replace('_', '-')}"
+        parser.add_argument(option, type=type(entry.default), default=entry.default, help=f"default {entry.default}")
+
+
+def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Simulates; gives the truth and its text."""
+    progress = Progress(enabled=not args.quiet)
+    settings = SimulationSettings(**{entry.name: getattr(args, entry.name) for entry in fields(SimulationSettings)})
+    truth = simulate(
+        load_table(args.table),
+        args.out,
+        settings,
+        args.n,
+        args.seed,
+        lambda done, whole: progress.say(f"{done} of {whole} decisions"),
+    )
+    value = ", ".join(f"{name} {number:.5g}" for name, number in truth["policy_value"].items())
+    counts = f"{truth['decisions']} decisions over {truth['prompts']} prompts in {args.out}"
+    return {"out": str(args.out), **truth}, f"{counts}; true value of the policy: {value}"
