@@ -1,7 +1,7 @@
 """Ridge regression on hashed text, solved in the dual: many targets, folds and penalties share one Gram matrix.
 
-With X the idf-weighted bag of ids, scaled as the graph scales it, the dual coefficients are
-A = (X Xᵀ + λ·diag(1/w))⁻¹ (Y − mean), the scores of a prompt x are x Xᵀ A, and the weights that the graph needs are
+With X the idf-weighted bag of ids, scaled as the graph scales it, beside the standardised structural numbers, the dual
+coefficients are A = (X Xᵀ + λ·diag(1/w))⁻¹ (Y − mean), the scores of a prompt x are x Xᵀ A, and the weights that the graph needs are
 W = Xᵀ A (Hastie, Tibshirani, Friedman, *The Elements of Statistical Learning*, §5.8.1). Held-out scores of a fold cost
 one smaller factorisation of a part of the same matrix.
 """
@@ -23,6 +23,9 @@ Rows = npt.NDArray[np.intp]
 
 # Relative weights of the kinds of ids: on the real tables, pairs of words carry less than words and 4-grams.
 KIND_WEIGHTS = {"words": 1.0, "bigrams": 0.35, "grams": 1.2}
+# Length of the structural part of a row beside a text part of length 1.
+STRUCTURAL_WEIGHT = 0.3
+LEAST_SPREAD = 1e-4
 
 
 def id_weights(features: FeatureMatrix) -> Floats:
@@ -37,16 +40,22 @@ def id_weights(features: FeatureMatrix) -> Floats:
 
 @dataclass(frozen=True)
 class Gram:
-    """The scaled bag of n prompts and their inner products, of mean diagonal 1.
+    """The scaled bag and structural numbers of n prompts, and their inner products.
 
     Args:
-        bag: float32 [n, HASH_SIZE]: rows are 0/1 · ``id_values`` / sqrt(ids + 1).
+        bag: float32 [n, HASH_SIZE]: rows are 0/1 · ``id_values`` / sqrt(ids + 1), of mean squared length 1.
         id_values: float32 [HASH_SIZE].
+        dense: float32 [n, S]: (structural − ``centre``) · ``dense_values``.
+        centre: float32 [S].
+        dense_values: float32 [S].
         products: float32 [n, n].
     """
 
     bag: sp.csr_matrix
     id_values: Floats
+    dense: Floats
+    centre: Floats
+    dense_values: Floats
     products: Floats
 
     @classmethod
@@ -57,11 +66,22 @@ class Gram:
         bag = sp.diags(per_row) @ features.bag() @ sp.diags(values)
         scale = np.float32(np.sqrt(max(float(bag.multiply(bag).sum()) / len(features), 1e-12)))
         bag = (bag / scale).tocsr().astype(np.float32)
-        return cls(bag, values / scale, np.asarray((bag @ bag.T).todense(), dtype=np.float32))
+        centre, spread = features.structural.mean(axis=0), features.structural.std(axis=0)
+        unit = STRUCTURAL_WEIGHT / np.sqrt(features.structural.shape[1])
+        dense_values = np.where(spread > LEAST_SPREAD, unit / np.maximum(spread, LEAST_SPREAD), 0.0).astype(np.float32)
+        dense = (features.structural - centre) * dense_values
+        products = np.asarray((bag @ bag.T).todense(), dtype=np.float32)
+        products += dense @ dense.T
+        return cls(bag, values / scale, dense, centre, dense_values, products)
 
-    def graph_weights(self, rows: Rows, coefficients: Floats) -> Floats:
-        """Weights [HASH_SIZE, T] of the ids, so that a score is Σ weights[ids] / sqrt(ids + 1)."""
-        return np.asarray(self.id_values[:, None] * (self.bag[rows].T @ coefficients), dtype=np.float32)
+    def weights(self, rows: Rows, coefficients: Floats) -> tuple[Floats, Floats]:
+        """Primal weights of the columns of ``bag`` [HASH_SIZE, T] and of ``dense`` [S, T]."""
+        text = np.asarray(self.bag[rows].T @ coefficients, dtype=np.float32)
+        return text, np.asarray(self.dense[rows].T @ coefficients, dtype=np.float32)
+
+    def scores(self, rows: Rows, text: Floats, dense: Floats) -> Floats:
+        """Scores [rows, T] under the primal weights."""
+        return np.asarray(self.bag[rows] @ text + self.dense[rows] @ dense, dtype=np.float32)
 
     def coefficients(self, rows: Rows, targets: Floats, penalty: float, weight: Floats) -> Floats:
         """Dual coefficients [rows, T] of centred ``targets`` [rows, T], with label weights [rows]."""

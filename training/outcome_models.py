@@ -209,8 +209,8 @@ def _held_rows(
     weight = targets.weight[pairs[:, 0]]
     return _Held(
         pairs,
-        CandidateRows(known, own, label, weight),
-        CandidateRows(masked, masked_own, label[hidden], weight[hidden]),
+        CandidateRows(known, own, label, weight, len(targets.models)),
+        CandidateRows(masked, masked_own, label[hidden], weight[hidden], len(targets.models)),
         hidden,
         folds[pairs[:, 0]],
     )
@@ -261,6 +261,7 @@ def _joined(held: _Held, known: npt.NDArray[np.bool_], hidden: npt.NDArray[np.bo
         np.concatenate((held.rows.own[known], held.unknown.own[hidden])),
         np.concatenate((held.rows.label[known], held.unknown.label[hidden])),
         np.concatenate((held.rows.weight[known], held.unknown.weight[hidden])),
+        held.rows.n_models,
     )
 
 

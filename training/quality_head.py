@@ -18,27 +18,30 @@ Doubles = npt.NDArray[np.float64]
 class TreeConfig:
     """Settings of the booster; every 100 trees of 15 leaves cost about 40 µs for 20 candidates.
 
+    The rows of one prompt share its difficulty, so a leaf needs many prompts or it remembers them: more trees and
+    smaller leaves made every real table worse (see training/README.md).
+
     Args:
         rounds: Number of trees; 0 leaves the linear stack alone.
         leaves: Leaves of a tree.
         learning_rate: Shrinkage of each tree.
-        min_rows: Least rows in a leaf.
+        min_prompts: Least number of prompts in a leaf; that many rows per model.
         threads: Threads; the result does not depend on them.
     """
 
-    rounds: int = 100
+    rounds: int = 60
     leaves: int = 15
     learning_rate: float = 0.05
-    min_rows: int = 200
+    min_prompts: int = 100
     threads: int = 2
 
-    def params(self, n_rows: int, seed: int) -> dict[str, Any]:
+    def params(self, n_rows: int, n_models: int, seed: int) -> dict[str, Any]:
         """LightGBM's parameters: graded labels by cross-entropy, and the same trees from the same seed."""
         return {
             "objective": "cross_entropy",
             "num_leaves": self.leaves,
             "learning_rate": self.learning_rate,
-            "min_data_in_leaf": max(5, min(self.min_rows, n_rows // 20)),
+            "min_data_in_leaf": max(5, min(self.min_prompts * n_models, n_rows // 20)),
             "lambda_l2": 10.0,
             "feature_fraction": 0.5,
             "bagging_fraction": 0.8,
@@ -61,12 +64,14 @@ class CandidateRows:
         own: float32 [P], the linear stack's logit, to which the trees add.
         label: float32 [P], quality 0..1.
         weight: float32 [P].
+        n_models: How many models there are.
     """
 
     rows: Floats
     own: Floats
     label: Floats
     weight: Floats
+    n_models: int
 
 
 def fit_trees(data: CandidateRows, config: TreeConfig, seed: int) -> lgb.Booster | None:
@@ -76,7 +81,7 @@ def fit_trees(data: CandidateRows, config: TreeConfig, seed: int) -> lgb.Booster
     dataset = lgb.Dataset(
         np.ascontiguousarray(data.rows), data.label, weight=data.weight, init_score=data.own.astype(np.float64)
     )
-    return lgb.train(config.params(len(data.label), seed), dataset, config.rounds)
+    return lgb.train(config.params(len(data.label), data.n_models, seed), dataset, config.rounds)
 
 
 def tree_logits(booster: lgb.Booster | None, rows: Floats, threads: int) -> Doubles:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from router_runtime.features import STRUCTURAL
+from router_runtime.features import HASH_SIZE, STRUCTURAL
 from training.graph_parts import TextModel, quantise
 from training.kernel_ridge import Gram, Rows
 from training.labels_matrix import Floats, Targets
@@ -35,22 +35,23 @@ class Penalties:
 
 @dataclass(frozen=True)
 class LinearText:
-    """Scores Σ weights[ids] / sqrt(ids + 1) + bias; columns: M qualities, difficulty, D domains, tokens.
+    """Linear scores; columns: M qualities, difficulty, D domains, tokens.
 
     Args:
-        weights: float32 [HASH_SIZE, K].
+        weights: float32 [HASH_SIZE, K], of the columns of ``Gram.bag``.
+        dense: float32 [S, K], of the columns of ``Gram.dense``.
         bias: float32 [K].
         means: float32 [M], mean quality of each model.
     """
 
     weights: Floats
+    dense: Floats
     bias: Floats
     means: Floats
 
     def scores(self, gram: Gram, rows: Rows) -> Floats:
         """Scores [rows, K] of prompts of ``gram``."""
-        per_id = self.weights / gram.id_values[:, None]
-        return np.asarray(gram.bag[rows] @ per_id + self.bias, dtype=np.float32)
+        return gram.scores(rows, self.weights, self.dense) + self.bias
 
 
 def fit_text(gram: Gram, targets: Targets, rows: Rows, penalties: Penalties) -> LinearText:
@@ -64,16 +65,15 @@ def fit_text(gram: Gram, targets: Targets, rows: Rows, penalties: Penalties) -> 
     tokens, token_mean = _token_residual(part)
     wanted = np.column_stack((np.where(part.labelled, residual, shared[:, None])[:, full], shared, tokens))[used]
     solved = _solve(gram, rows[used], wanted, penalties.quality, part.weight[used])
-    m, d = len(part.models), len(part.domains)
-    weights = np.zeros((solved.shape[0], m + d + 2), dtype=np.float32)
-    weights[:, :m] = solved[:, [len(full)]]
-    weights[:, full] = solved[:, : len(full)]
-    weights[:, m] = solved[:, len(full)]
-    weights[:, -1] = solved[:, -1]
+    m, n_full = len(part.models), len(full)
+    own = np.repeat(solved[:, [n_full]], m, axis=1)
+    own[:, full] = solved[:, :n_full]
     for models in _same_prompts(part, np.setdiff1d(np.arange(m), full)):
-        weights[:, models] += _differences(gram, rows, part, residual, weights[:, m], models, penalties.quality)
-    weights[:, m + 1 : m + 1 + d], domain_bias = _domain_columns(gram, rows, part, penalties.domain)
-    return LinearText(weights, np.concatenate((means, [0.0], domain_bias, [token_mean])).astype(np.float32), means)
+        own[:, models] += _differences(gram, rows, part, residual, solved[:, n_full], models, penalties.quality)
+    domains, domain_bias = _domain_columns(gram, rows, part, penalties.domain)
+    stacked = np.hstack((own, solved[:, [n_full]], domains, solved[:, [n_full + 1]]))
+    bias = np.concatenate((means, [0.0], domain_bias, [token_mean])).astype(np.float32)
+    return LinearText(stacked[:HASH_SIZE], stacked[HASH_SIZE:], bias, means)
 
 
 def model_means(part: Targets) -> Floats:
@@ -101,8 +101,9 @@ def _token_residual(part: Targets) -> tuple[Floats, float]:
 
 
 def _solve(gram: Gram, rows: Rows, wanted: Floats, penalty: float, weight: Floats) -> Floats:
+    """Primal weights [HASH_SIZE + S, T]."""
     coefficients = gram.coefficients(rows, np.ascontiguousarray(wanted, dtype=np.float32), penalty, weight)
-    return gram.graph_weights(rows, coefficients)
+    return np.vstack(gram.weights(rows, coefficients))
 
 
 def _same_prompts(part: Targets, models: Rows) -> list[Rows]:
@@ -116,21 +117,20 @@ def _same_prompts(part: Targets, models: Rows) -> list[Rows]:
 def _differences(
     gram: Gram, rows: Rows, part: Targets, residual: Floats, shared: Floats, models: Rows, penalty: float
 ) -> Floats:
-    """Weights [HASH_SIZE, models] of what models do beyond the shared difficulty, from their own prompts."""
+    """Weights [HASH_SIZE + S, models] of what models do beyond the shared difficulty, from their own prompts."""
     own = np.flatnonzero(part.labelled[:, models[0]])
     if len(own) < 2:
         return np.zeros((len(shared), len(models)), dtype=np.float32)
-    expected = gram.bag[rows[own]] @ (shared / gram.id_values)
-    wanted = residual[np.ix_(own, models)] - expected[:, None]
+    wanted = residual[np.ix_(own, models)] - gram.scores(rows[own], shared[:HASH_SIZE, None], shared[HASH_SIZE:, None])
     return _solve(gram, rows[own], wanted, penalty, part.weight[own])
 
 
 def _domain_columns(gram: Gram, rows: Rows, part: Targets, penalty: float) -> tuple[Floats, Floats]:
-    """One-against-rest scores of the domains: weights [HASH_SIZE, D] and bias [D]."""
+    """One-against-rest scores of the domains: weights [HASH_SIZE + S, D] and bias [D]."""
     d = len(part.domains)
     known = np.flatnonzero(part.domain >= 0)
     if d < 2 or len(known) < d:
-        return np.zeros((len(gram.id_values), d), dtype=np.float32), np.zeros(d, dtype=np.float32)
+        return np.zeros((HASH_SIZE + len(STRUCTURAL), d), dtype=np.float32), np.zeros(d, dtype=np.float32)
     one_hot = np.eye(d, dtype=np.float32)[part.domain[known]]
     share = one_hot.mean(axis=0)
     return _solve(gram, rows[known], one_hot - share, penalty, np.ones(len(known), dtype=np.float32)), share
@@ -166,8 +166,9 @@ def compress(text: LinearText, gram: Gram, rows: Rows, n_domains: int, beta: flo
     m = k - n_domains - 2
     scaling = np.ones(k, dtype=np.float32)
     scaling[m + 1 : m + 1 + n_domains] = beta
-    weights, bias = text.weights * scaling, text.bias * scaling
-    dense = np.zeros((len(STRUCTURAL), k), dtype=np.float32)
+    weights = gram.id_values[:, None] * text.weights * scaling
+    dense = gram.dense_values[:, None] * text.dense * scaling
+    bias = text.bias * scaling - gram.centre @ dense
     if rank >= k:
         packed, scale = quantise(weights)
         return TextModel(packed, scale, None, dense, bias)
