@@ -34,8 +34,9 @@ def near_duplicate_groups(texts: Sequence[str]) -> list[str]:
     """
     if not len(texts):
         return []
-    keys = pd.Series([template_key(text) for text in texts], dtype=object)
-    code, distinct = pd.factorize(keys)
+    place, different = pd.factorize(np.asarray(texts, dtype=object))
+    key_code, distinct = pd.factorize(np.array([template_key(str(text)) for text in different], dtype=object))
+    code = key_code[place]
     labels = _joined(signatures([str(key) for key in distinct]))
     hashes = pd.util.hash_array(np.asarray(distinct, dtype=object))
     names = pd.Series(hashes).groupby(labels).transform("min").to_numpy()

@@ -1,0 +1,259 @@
+"""Events of a log → checked rows, one for each decision, attempt and feedback; the joins run in DuckDB.
+
+Rules: an event that comes twice (a seal that was repeated, a spool beside its sealed file) counts once; of two
+attempts with one index the later holds; a malformed event is rejected with file, row, field and reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from router_runtime.errors import DataError, RowError
+from training.event_log import EVENT_SCHEMA, sealed_files, spooled_events
+from training.validation import EXAMPLES, MAX_BAD_SHARE, RowReport
+
+_MEMORY_LIMIT = "4GB"
+
+_SHAPES: Mapping[str, str] = {
+    "decision": """{"chosen": "VARCHAR", "propensity": "DOUBLE", "session": "VARCHAR", "tier": "VARCHAR",
+        "user_hash": "VARCHAR", "intent": "VARCHAR", "arm": "VARCHAR", "labels": ["VARCHAR"], "policy": "VARCHAR",
+        "policy_version": "VARCHAR", "bundle_version": "VARCHAR", "price_version": "VARCHAR", "prompt": "VARCHAR",
+        "features": "JSON", "task": {"domain": "VARCHAR"}, "candidates": [{"model": "VARCHAR",
+        "probability": "DOUBLE", "quality": "DOUBLE", "cost_usd": "DOUBLE"}]}""",
+    "attempt": """{"index": "BIGINT", "model": "VARCHAR", "provider": "VARCHAR", "status": "BIGINT",
+        "error": "VARCHAR", "input_tokens": "DOUBLE", "output_tokens": "DOUBLE", "cost_usd": "DOUBLE",
+        "billed": "BOOLEAN", "latency_ms": "DOUBLE", "response_model": "VARCHAR"}""",
+    "feedback": """{"metric": "VARCHAR", "value": "DOUBLE", "source": "VARCHAR"}""",
+}
+"""Members that are read of each kind; another type than this reads as null."""
+
+_CHECKS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "decision": (
+        ("b.chosen IS NULL", "chosen: is missing"),
+        ("b.propensity IS NULL", "propensity: is missing"),
+        ("NOT (b.propensity > 0 AND b.propensity <= 1)", "propensity: is not in 0..1"),
+        ("coalesce(len(b.candidates), 0) = 0", "candidates: are missing"),
+        ("list_position([c.model FOR c IN b.candidates], b.chosen) IS NULL", "chosen: is not among the candidates"),
+        ("NOT coalesce(list_min([c.probability FOR c IN b.candidates]) >= 0, false)", "candidates: lack a probability"),
+        (
+            "NOT coalesce(abs(list_sum([c.probability FOR c IN b.candidates]) - 1) <= 1e-6, false)",
+            "candidates: probabilities do not sum to 1",
+        ),
+        (
+            "NOT coalesce(abs(list_sum([c.probability FOR c IN b.candidates IF c.model = b.chosen]) - b.propensity)"
+            " <= 1e-6, false)",
+            "propensity: is not the probability of the chosen model",
+        ),
+    ),
+    "attempt": (
+        ("b.model IS NULL", "model: is missing"),
+        ("b.index IS NULL OR b.index < 0", "index: is not a whole number from 0"),
+        ("b.cost_usd < 0 OR NOT coalesce(isfinite(b.cost_usd), true)", "cost_usd: is not a finite number from 0"),
+        ("b.input_tokens < 0 OR b.output_tokens < 0", "tokens: are below 0"),
+        ("NOT coalesce(isfinite(b.input_tokens + b.output_tokens), true)", "tokens: are not finite"),
+        ("b.latency_ms < 0 OR NOT coalesce(isfinite(b.latency_ms), true)", "latency_ms: is not a finite number from 0"),
+    ),
+    "feedback": (
+        ("b.value IS NULL", "value: is missing"),
+        ("NOT (b.value >= 0 AND b.value <= 1)", "value: is not in 0..1"),
+        ("b.metric IS NULL", "metric: is missing"),
+        (
+            "NOT coalesce(b.source IN ('user', 'judge', 'test', 'implicit'), false)",
+            "source: is not user, judge, test or implicit",
+        ),
+    ),
+}
+
+_DECISIONS = """
+    SELECT decision_id, time, b.chosen AS chosen, b.propensity AS pscore, b.session AS session, b.tier AS tier,
+        b.user_hash AS user_hash, b.intent AS intent, b.arm AS arm, b.policy AS policy,
+        b.policy_version AS policy_version, b.bundle_version AS bundle_version, b.price_version AS price_version,
+        coalesce(b.labels[1], b.task.domain, 'unknown') AS task, coalesce(b.task.domain, 'unknown') AS domain,
+        b.prompt AS prompt, b.features::VARCHAR AS features,
+        [c.model FOR c IN b.candidates] AS candidates, [c.probability FOR c IN b.candidates] AS probability,
+        [c.quality FOR c IN b.candidates] AS predicted_quality, [c.cost_usd FOR c IN b.candidates] AS predicted_cost,
+        calls.* EXCLUDE (decision_id)
+    FROM (SELECT * FROM decision WHERE reason IS NULL QUALIFY row_number() OVER (PARTITION BY decision_id ORDER BY time,
+        file, row) = 1) AS made
+    LEFT JOIN calls USING (decision_id)
+    ORDER BY time, decision_id"""
+_CALLS = """
+    CREATE TEMP TABLE calls AS
+    WITH each AS (
+        SELECT decision_id, b.* FROM attempt WHERE reason IS NULL
+        QUALIFY row_number() OVER (PARTITION BY decision_id, b.index ORDER BY time DESC, file, row) = 1)
+    SELECT decision_id, count(*) AS attempts, sum(cost_usd) FILTER (coalesce(billed, true)) AS total_cost_usd,
+        arg_max(model, index) FILTER (error IS NULL) AS served,
+        arg_max({'i': input_tokens, 'o': output_tokens, 'c': cost_usd, 'l': latency_ms}, index)
+            FILTER (error IS NULL) AS answer
+    FROM each GROUP BY decision_id"""
+
+
+@dataclass(frozen=True, eq=False)
+class LogEvents:
+    """The checked rows of a log.
+
+    Args:
+        decisions: One row for each decision in order of time, with its attempts joined.
+        feedback: ``decision_id, metric, value, source, time``.
+        report: What became of the events.
+        kinds: Good events by kind.
+    """
+
+    decisions: pa.Table
+    feedback: pa.Table
+    report: RowReport
+    kinds: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_events(
+    root: Path,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> LogEvents:
+    """Reads the sealed days and the spools of the log in ``root``.
+
+    Args:
+        root: The log's folder.
+        since, until: Decisions with since ≤ time < until (UTC seconds since the epoch); feedback may be later.
+        max_bad_share: Bound on malformed events of a kind, 0..1.
+
+    Raises:
+        DataError: Where there is no log, a file cannot be read, or no decision is left.
+        TooManyBadRows: Above the bound.
+    """
+    with duckdb.connect(":memory:") as db:
+        db.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'; SET preserve_insertion_order = false")
+        try:
+            return _read(db, root, (since, until), max_bad_share)
+        except duckdb.Error as error:
+            raise DataError(f"{root} cannot be read as a log ({str(error).splitlines()[0]})") from error
+
+
+def _read(
+    db: duckdb.DuckDBPyConnection, root: Path, window: tuple[float | None, float | None], max_bad_share: float
+) -> LogEvents:
+    _open(db, root, window[0])
+    report = RowReport()
+    kinds: dict[str, int] = {}
+    for kind in _SHAPES:
+        _parse(db, kind, window if kind == "decision" else (None, None))
+        found = _report(db, kind)
+        if found.seen:
+            found.require(f"{root}, {kind}s", max_bad_share)
+        kinds[kind] = found.used
+        report += found
+    report += _unknown_kinds(db)
+    if not kinds["decision"]:
+        raise DataError(f"{root} holds no decisions{_named(window)}")
+    db.execute(_CALLS)
+    decisions = _arrow(db, _DECISIONS)
+    feedback = _arrow(
+        db,
+        "SELECT decision_id, b.metric AS metric, b.value AS value, b.source AS source, time FROM feedback"
+        " WHERE reason IS NULL ORDER BY time, file, row",
+    )
+    return LogEvents(decisions, feedback, _less_repeats(report, kinds["decision"] - decisions.num_rows), kinds)
+
+
+def _less_repeats(report: RowReport, repeats: int) -> RowReport:
+    """The report with the decisions that came twice told apart."""
+    if not repeats:
+        return report
+    return RowReport(used=-repeats, skipped={"decision that came twice": repeats}) + report
+
+
+def _open(db: duckdb.DuckDBPyConnection, root: Path, since: float | None) -> None:
+    """Makes the view ``events`` of all files from the day of ``since`` on."""
+    first = "" if since is None else f"day={datetime.fromtimestamp(since, UTC):%Y-%m-%d}"
+    files = [path for path in sealed_files(root) if path.parent.name >= first]
+    parts = []
+    for path in files:
+        _require_schema(path)
+    if files:
+        names = [str(path).replace("'", "''") for path in files]
+        listed = ", ".join(f"'{name}'" for name in names)
+        parts.append(
+            f"SELECT {', '.join(EVENT_SCHEMA.names)}, filename AS file, file_row_number + 1 AS row"  # noqa: S608
+            f" FROM read_parquet([{listed}], filename = true, file_row_number = true, hive_partitioning = false)"
+        )
+    for place, (path, spooled) in enumerate(spooled_events(root)):
+        db.register(f"spool_{place}", spooled)
+        name = str(path).replace("'", "''")
+        parts.append(f"SELECT *, '{name}' AS file, row_number() OVER () AS row FROM spool_{place}")  # noqa: S608 - a quoted path
+    if not parts:
+        raise DataError(f"{root} holds no log: a log is a folder of day=YYYY-MM-DD/*.parquet or spool/*.sqlite")
+    db.execute(f"CREATE TEMP VIEW events AS {' UNION ALL '.join(parts)}")
+
+
+def _require_schema(path: Path) -> None:
+    try:
+        found = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a readable Parquet file; move it away to read the rest of the log") from error
+    lacking = [name for name in EVENT_SCHEMA.names if name not in found.names]
+    if lacking:
+        raise DataError(f"{path} lacks the column {lacking[0]!r} of an event log")
+
+
+def _parse(db: duckdb.DuckDBPyConnection, kind: str, window: tuple[float | None, float | None]) -> None:
+    """Makes the table of a kind: keys, place, parsed body ``b`` and the reason for a rejection."""
+    checks = " ".join(f"WHEN {bad} THEN '{reason}'" for bad, reason in _CHECKS[kind])
+    low, high = (("-inf", "inf")[i] if edge is None else repr(float(edge)) for i, edge in enumerate(window))
+    db.execute(
+        f"""CREATE TEMP TABLE {kind} AS
+        SELECT file, row, decision_id, time, b, CASE WHEN decision_id = '' THEN 'decision_id: is missing'
+            WHEN NOT isfinite(time) THEN 'time: is not finite' {checks} END AS reason
+        FROM (SELECT *, json_transform(body, '{_SHAPES[kind]}') AS b FROM events WHERE kind = '{kind}'
+            AND json_valid(body) AND NOT (time < '{low}'::DOUBLE OR time >= '{high}'::DOUBLE))
+        UNION ALL BY NAME
+        SELECT file, row, decision_id, time, 'body: is not JSON' AS reason FROM events
+        WHERE kind = '{kind}' AND NOT json_valid(body)"""  # noqa: S608 - our own texts
+    )
+
+
+def _report(db: duckdb.DuckDBPyConnection, kind: str) -> RowReport:
+    """Counts of a parsed kind, with the first rejected events."""
+    counts: dict[str | None, int] = dict(_rows(db, f"SELECT reason, count(*) FROM {kind} GROUP BY reason"))  # noqa: S608
+    used = counts.pop(None, 0)
+    rejected = {f"{kind}.{reason}": count for reason, count in counts.items()}
+    bad = _rows(
+        db,
+        f"SELECT file, row, reason FROM {kind} WHERE reason IS NOT NULL"  # noqa: S608
+        f" ORDER BY file, row LIMIT {EXAMPLES}",
+    )
+    examples = []
+    for file, row, reason in bad:
+        member, _, why = str(reason).partition(": ")
+        examples.append(RowError(why, file=str(file), row=int(row), field=f"{kind}.{member}"))
+    return RowReport(seen=used + sum(counts.values()), used=used, rejected=rejected, examples=tuple(examples))
+
+
+def _unknown_kinds(db: duckdb.DuckDBPyConnection) -> RowReport:
+    """Events of kinds that a later version may have added: left out and counted."""
+    kinds = ", ".join(f"'{kind}'" for kind in _SHAPES)
+    found = _rows(db, f"SELECT count(*) FROM events WHERE kind NOT IN ({kinds})")  # noqa: S608
+    count = int(found[0][0])
+    return RowReport(seen=count, skipped={"unknown kind of event": count} if count else {})
+
+
+def _rows(db: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
+    return db.execute(query).fetchall()
+
+
+def _arrow(db: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
+    return db.sql(query).to_arrow_table()
+
+
+def _named(window: tuple[float | None, float | None]) -> str:
+    return "" if window == (None, None) else " in the time asked for"

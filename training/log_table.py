@@ -1,0 +1,259 @@
+"""A decision log as a table to learn from and as decisions to evaluate on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from training.dataset import Table
+from training.feature_matrix import FeatureMatrix, featurise, pack
+from training.labels import FEEDBACK_COLUMNS, LabelRules, Labels, combine
+from training.log_events import LogEvents, read_events
+from training.near_duplicates import near_duplicate_groups
+from training.ope.decisions import LoggedDecisions
+from training.validation import MAX_BAD_SHARE
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+SEGMENTS = ("domain", "tier")
+_LISTS = ("candidates", "probability", "predicted_quality", "predicted_cost")
+_TEXT = ("session", "tier", "user_hash", "intent", "arm", "policy", "policy_version", "bundle_version", "price_version")
+
+
+@dataclass(frozen=True, eq=False)
+class LogTable:
+    """n decisions over A models, in order of time.
+
+    Args:
+        table: ``prompts`` has one row for each decision (``prompt_id`` is the decision's id; also ``time``,
+            ``session``, ``tier`` …; ``features`` holds JSON where the log has no text); ``outcomes`` one for each
+            answered one: the **served** model, quality and ``weight`` of its label (NaN and 0 without one), tokens,
+            cost and latency of its answer, ``chosen`` and its ``pscore``.
+        decisions: One row for each decision: ``decision_id, time, chosen, served, pscore, attempts, total_cost_usd`` …
+        action_dist: π_b, float64[n, A], 0 where not eligible.
+        predicted_quality, predicted_cost: What the router predicted, float64[n, A], NaN where it said nothing.
+        eligible: bool[n, A].
+        feedback: ``labels.FEEDBACK_COLUMNS``, every good signal.
+        labels: Labels of the decisions, from all signals.
+        kinds: Good events by kind.
+    """
+
+    table: Table
+    decisions: pd.DataFrame
+    action_dist: Floats
+    predicted_quality: Floats
+    predicted_cost: Floats
+    eligible: npt.NDArray[np.bool_]
+    feedback: pd.DataFrame
+    labels: Labels
+    kinds: Mapping[str, int]
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the A models."""
+        return self.table.model_names
+
+    def counts(self) -> dict[str, int]:
+        """Counts for a run's record: events seen and used, rejected ones by reason, and the labels'."""
+        labels = {f"labels.{name}": count for name, count in self.labels.counts.items()}
+        kinds = {f"events.{kind}": count for kind, count in self.kinds.items()}
+        return {**self.table.report.counts(), **kinds, **labels}
+
+    def features(self) -> FeatureMatrix:
+        """Features of the n requests: those that were logged, else of the text; each different text is read once."""
+        logged = self.table.prompts["features"].tolist()
+        payload = [text if stored is None or pd.isna(stored) else stored for text, stored in self._texts(logged)]
+        code, distinct = pd.factorize(np.asarray(payload, dtype=object))
+        stored_codes = set(code[[stored is not None and not pd.isna(stored) for stored in logged]].tolist())
+        return _featurised([str(text) for text in distinct], stored_codes).take(code)
+
+    def logged_decisions(self) -> LoggedDecisions:
+        """The decisions as off-policy evaluation reads them."""
+        column = self.decisions
+        return LoggedDecisions(
+            models=tuple(self.models),
+            logging_dist=self.action_dist,
+            eligible=self.eligible,
+            action=pd.Index(self.models).get_indexer(pd.Index(column["chosen"])).astype(np.int64),
+            pscore=column["pscore"].to_numpy(dtype=np.float64),
+            quality=self.labels.reward,
+            cost=column["total_cost_usd"].to_numpy(dtype=np.float64),
+            predicted_quality=self.predicted_quality,
+            predicted_cost=self.predicted_cost,
+            features=self.features(),  # type: ignore[arg-type]
+            session=_sessions(column),
+            segments={name: self.table.prompts[name].fillna("none").to_numpy(dtype=np.str_) for name in SEGMENTS},
+        )
+
+    def _texts(self, logged: list[Any]) -> list[tuple[str, Any]]:
+        return list(zip(self.table.prompts["text"].tolist(), logged, strict=True))
+
+
+def load_log(
+    root: Path,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    rules: LabelRules | None = None,
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> LogTable:
+    """Reads a log folder: sealed days and open spools as one.
+
+    Late feedback counts like any other; of repeated feedback on a decision by one source about one metric the latest
+    holds; signals that disagree are weighed by ``rules``; feedback on unknown decisions is dropped and counted.
+
+    Args:
+        root: The log's folder.
+        since, until: Decisions with since ≤ time < until (UTC seconds since the epoch).
+        rules: How labels are made of feedback.
+        max_bad_share: Bound on malformed events of a kind, 0..1.
+
+    Raises:
+        DataError: Where there is no log, a file cannot be read, or no decision is left.
+        TooManyBadRows: Above the bound.
+        TooFewRows: Where fewer decisions get a label than ``rules`` asks for.
+    """
+    events = read_events(root, since=since, until=until, max_bad_share=max_bad_share)
+    return _log_table(events, rules or LabelRules(min_used=0), root.name or str(root))
+
+
+def _log_table(events: LogEvents, rules: LabelRules, name: str) -> LogTable:
+    decisions = _decision_frame(events.decisions)
+    models = _model_names(events.decisions, decisions)
+    eligible, (dist, quality, cost) = _matrices(events.decisions, models)
+    feedback: pd.DataFrame = events.feedback.to_pandas()[list(FEEDBACK_COLUMNS)]
+    answering = decisions[["decision_id"]].assign(model=decisions["served"].fillna(decisions["chosen"]))
+    labels = combine(feedback, answering, rules)
+    table = Table(
+        prompts=_prompts(decisions),
+        outcomes=_outcomes(decisions, labels),
+        models=_models(decisions, models),
+        name=name,
+        report=replace(events.report, skipped={**events.report.skipped, **_feedback_drops(labels)}),
+    )
+    kept = decisions.drop(columns=["prompt", "features"])
+    return LogTable(table, kept, np.nan_to_num(dist), quality, cost, eligible, feedback, labels, events.kinds)
+
+
+def _feedback_drops(labels: Labels) -> dict[str, int]:
+    names = {"unknown_decision": "feedback on an unknown decision", "superseded": "feedback that was repeated"}
+    return {text: labels.counts[key] for key, text in names.items() if labels.counts.get(key)}
+
+
+def _decision_frame(found: pa.Table) -> pd.DataFrame:
+    """The flat columns, the answer's numbers in columns of their own."""
+    answer = found["answer"]
+    names = {"input_tokens": "i", "output_tokens": "o", "cost_usd": "c", "latency_ms": "l"}
+    flat = found.drop_columns([*_LISTS, "answer"])
+    for name, member in names.items():
+        flat = flat.append_column(name, pc.struct_field(answer, member))
+    frame: pd.DataFrame = flat.to_pandas()
+    frame["attempts"] = frame["attempts"].fillna(0).astype(np.int64)
+    return frame
+
+
+def _model_names(found: pa.Table, decisions: pd.DataFrame) -> list[str]:
+    """Every model that was ever eligible or served, by name."""
+    named = set(pc.unique(pc.list_flatten(found["candidates"].combine_chunks())).to_pylist())
+    return sorted(named | set(decisions["served"].dropna()))
+
+
+def _matrices(found: pa.Table, models: list[str]) -> tuple[npt.NDArray[np.bool_], list[Floats]]:
+    """Eligible bool[n, A], and probability, predicted quality and cost float64[n, A], NaN where not eligible."""
+    lists = found["candidates"].combine_chunks()
+    row = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype(np.int64)
+    encoded = pc.list_flatten(lists).dictionary_encode()
+    place = pd.Index(models).get_indexer(encoded.dictionary.to_pylist())
+    column = place[encoded.indices.to_numpy(zero_copy_only=False)]
+    eligible = np.zeros((found.num_rows, len(models)), dtype=np.bool_)
+    eligible[row, column] = True
+    parts = []
+    for name in _LISTS[1:]:
+        matrix = np.full(eligible.shape, np.nan)
+        values = pc.list_flatten(found[name].combine_chunks()).to_numpy(zero_copy_only=False)
+        matrix[row, column] = values.astype(np.float64)
+        parts.append(matrix)
+    return eligible, parts
+
+
+def _prompts(decisions: pd.DataFrame) -> pd.DataFrame:
+    text = decisions["prompt"].fillna("")
+    key = text.where(text != "", decisions["features"].fillna(decisions["decision_id"]))
+    prompts = decisions[["decision_id", "task", "domain", "features", "time", *_TEXT]]
+    prompts = prompts.rename(columns={"decision_id": "prompt_id"})
+    prompts.insert(1, "text", text.astype("str"))
+    prompts.insert(4, "group", near_duplicate_groups(key.tolist()))
+    return prompts
+
+
+def _outcomes(decisions: pd.DataFrame, labels: Labels) -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {
+            "prompt_id": decisions["decision_id"],
+            "model": decisions["served"],
+            "quality": labels.quality,
+            **{name: decisions[name] for name in ("input_tokens", "output_tokens", "cost_usd", "latency_ms")},
+            "weight": labels.weight,
+            "pscore": decisions["pscore"],
+            "chosen": decisions["chosen"],
+            "provenance": labels.provenance,
+        }
+    )
+    return frame[decisions["served"].notna()].reset_index(drop=True)
+
+
+def _models(decisions: pd.DataFrame, models: list[str]) -> pd.DataFrame:
+    """The models with the prices that the logged costs imply, USD per million tokens; null where they imply none."""
+    prices = [_implied_price(decisions[decisions["served"] == model]) for model in models]
+    return pd.DataFrame(
+        {
+            "model": models,
+            "price_in_per_m": [price[0] for price in prices],
+            "price_out_per_m": [price[1] for price in prices],
+            "core_pool": True,
+        }
+    )
+
+
+def _implied_price(answers: pd.DataFrame) -> tuple[float, float]:
+    """Least squares of cost on tokens; NaN where the costs do not determine two prices."""
+    known = answers[["input_tokens", "output_tokens", "cost_usd"]].dropna().to_numpy(dtype=np.float64)
+    if len(known) < 2:
+        return float("nan"), float("nan")
+    solution, _, rank, _ = np.linalg.lstsq(known[:, :2], known[:, 2], rcond=None)
+    if rank < 2 or (solution < 0).any():
+        return float("nan"), float("nan")
+    return float(solution[0] * 1e6), float(solution[1] * 1e6)
+
+
+def _sessions(decisions: pd.DataFrame) -> Ints:
+    """A number for each session, int64[n]; decisions without one have each their own."""
+    own = decisions["session"].where(decisions["session"].notna(), "\x00" + decisions["decision_id"])
+    return np.asarray(pd.factorize(own)[0], dtype=np.int64)
+
+
+def _featurised(payload: list[str], stored: set[int]) -> FeatureMatrix:
+    """Features of texts, and of those payloads (by index) that are features already."""
+    if not stored:
+        return featurise(payload)
+    ids, structural = [], []
+    for place, item in enumerate(payload):
+        if place in stored:
+            found = json.loads(item)
+            ids.append(np.asarray(found["ids"], dtype=np.uint16))
+            structural.append(np.asarray(found["structural"], dtype=np.float32))
+        else:
+            one = featurise([item])
+            ids.append(one.ids)
+            structural.append(one.structural[0])
+    return pack(ids, structural)
