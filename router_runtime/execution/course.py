@@ -96,6 +96,13 @@ class Course:
             self._left -= 1
         return step
 
+    def hedge(self) -> Step | None:
+        """A candidate to be asked beside the one that is slow; never a retry, never a closed door."""
+        step = self._next_fresh() if self._left > 0 else None
+        if step is not None:
+            self._left -= 1
+        return step
+
     def _next_fresh(self) -> Step | None:
         for route in tuple(self._fresh):
             if route.model.context_window <= self._window:

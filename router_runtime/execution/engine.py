@@ -6,8 +6,9 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from router_runtime.budgets import Budgets, Limit
@@ -15,6 +16,7 @@ from router_runtime.chat import ChatRequest, ChatResponse
 from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, Failure, PointsmanError
 from router_runtime.execution.course import Course, Step
 from router_runtime.execution.exchange import Exchange
+from router_runtime.execution.hedging import first_of
 from router_runtime.execution.ledger import Ledger, OpenAttempt
 from router_runtime.execution.retry import RetryBudget
 from router_runtime.execution.settings import Completion, ExecutionSettings, Route
@@ -79,7 +81,7 @@ class Engine:
         """
         call = self.call(registry, decision, request, limits, settings or self.settings)
         while (step := await call.next()) is not None:
-            response = await call.attempt(step)
+            response = await call.answer(step)
             if response is not None:
                 return Completion(response, decision, tuple(call.ledger.attempts), call.ledger.cost)
         raise call.exhausted()
@@ -210,6 +212,17 @@ class Call:
             deadline=self.deadline,
             max_bytes=self.settings.max_response_bytes,
         )
+
+    async def answer(self, step: Step) -> ChatResponse | None:
+        """One attempt, hedged where the settings say so; None where it failed."""
+        after_s = self.settings.hedge_after_s
+        if after_s is None:
+            return await self.attempt(step)
+        return await first_of(lambda: self.attempt(step), self._hedge, after_s)
+
+    def _hedge(self) -> Coroutine[Any, Any, ChatResponse | None] | None:
+        step = self.course.hedge()
+        return None if step is None else self.attempt(step)
 
     async def attempt(self, step: Step) -> ChatResponse | None:
         """One attempt at a whole answer; None where it failed, which the course then knows."""

@@ -346,6 +346,25 @@ async def test_no_secret_is_anywhere(
     assert KEY not in "\n".join(texts)
 
 
+async def test_a_slow_answer_is_hedged_and_the_loser_is_in_the_books(
+    world: World, servers: list[ProviderServer]
+) -> None:
+    settings = replace(QUICK, hedge_after_s=0.05)
+    always(servers[0], [Stall()])
+    providers = world.registry.providers
+    providers["p0"] = replace(providers["p0"], timeout_s=30.0)  # type: ignore[index]
+    done = await world.complete(settings=settings)
+    assert done.served == "m1"
+    assert sorted((a.model, a.error, a.billed) for a in done.attempts if a.error) == [("m0", "Cancelled", True)]
+    assert done.cost_usd == sum((Decimal(repr(a.cost_usd)) for a in done.attempts), Decimal(0)) > Decimal("0.00007")
+    servers[0].handler = answer
+    assert [a.model for a in (await world.complete(settings=settings)).attempts] == ["m0"], "a fast answer stays alone"
+    for server in servers:
+        always(server, reply("no", 500))
+    with pytest.raises(AllAttemptsFailed):
+        await world.complete(settings=settings)
+
+
 async def test_parallel_calls_do_not_mix(world: World, servers: list[ProviderServer]) -> None:
     def echo(request: Received) -> Script:
         return reply(WIRE.good(request.json()["messages"][0]["content"]))

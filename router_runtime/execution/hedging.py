@@ -1,0 +1,39 @@
+"""Hedging: where one candidate is slow to answer, the next is asked beside it, and the first good answer wins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Work = Coroutine[Any, Any, T | None]
+
+
+async def first_of(first: Callable[[], Work[T]], second: Callable[[], Work[T] | None], after_s: float) -> T | None:
+    """The first result that is not None; None where there is none.
+
+    Args:
+        first: Begins at once.
+        second: Begins where ``first`` has not ended after ``after_s`` seconds; may have nothing to begin.
+        after_s: Seconds.
+
+    The loser is cancelled, and awaited: an attempt closes its books before the call returns, with its cost, because the
+    provider may bill it.
+    """
+    tasks = {asyncio.create_task(first())}
+    try:
+        done, _ = await asyncio.wait(tasks, timeout=after_s)
+        if not done and (other := second()) is not None:
+            tasks.add(asyncio.create_task(other))
+        waiting = set(tasks)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if (result := task.result()) is not None:
+                    return result
+        return None
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
