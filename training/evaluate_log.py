@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from router_runtime.bundle import Bundle
 from router_runtime.errors import NotSupported
 from router_runtime.policy import PolicySettings
 from training.ope.compare import HEADLINE, compare
 from training.ope.decisions import LoggedDecisions
 from training.ope.estimators import ESTIMATORS, BanditLog, estimate
 from training.ope.intervals import Estimate
+from training.ope.log_reader import ReadLog
 from training.ope.prompt_features import prompt_features
+from training.ope.replay import predicted_quality, replay
 from training.ope.reward_model import assign_folds, crossfit_ridge
 from training.ope.support import ALL, Support, SupportBounds, check_support, require_support
+from training.served import served_bundle
 
 Floats = npt.NDArray[np.float64]
 FOLDS = 5
@@ -117,6 +121,44 @@ class _Study:
         return bandit, crossfit_ridge(self._features, bandit, self._fold, actions, prior=known, bounds=bounds)
 
 
+def evaluate_bundle(
+    bundle: Bundle, log: ReadLog, settings: PolicySettings, *, bounds: SupportBounds | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """What a bundle under ``settings`` would have earned on a log: :func:`evaluate_policy`, with where it comes from.
+
+    Args:
+        bundle: Opened.
+        log: Read by :func:`training.ope.log_reader.read_log`.
+        settings: How the policy chooses.
+        bounds: When the log is taken to support a claim.
+        seed: Of the folds.
+
+    Raises:
+        NotSupported: Where the log cannot support the claim.
+    """
+    served = served_bundle(bundle)
+    action_dist = replay(log.decisions, predicted_quality(served, log.decisions), settings)
+    origin = {
+        "bundle_version": bundle.version,
+        "policy": asdict(settings),
+        "unknown_models": [name for name in log.decisions.models if name not in served.models],
+        "counts": {**log.counts, **log.labels.counts},
+        "judge_pairs": log.labels.judge.pairs,
+        "window": [log.first_time, log.last_time],
+        "trained_on_this_window": _overlaps(bundle.manifest.training_window, log.first_time, log.last_time),
+    }
+    try:
+        return {**evaluate_policy(log.decisions, action_dist, settings, bounds=bounds, seed=seed), **origin}
+    except NotSupported as refusal:
+        raise NotSupported(str(refusal), segment=refusal.segment, details={**refusal.details, **origin}) from None
+
+
+def _overlaps(window: Mapping[str, Any], first: float, last: float) -> bool | None:
+    """Whether the bundle learnt from the time of the log, which flatters it; None where its manifest has no times."""
+    start, end = window.get("from"), window.get("to")
+    return None if start is None or end is None else bool(start <= last and end >= first)
+
+
 def segments_of(log: LoggedDecisions, action_dist: Floats) -> dict[str, npt.NDArray[np.str_]]:
     """Labels by dimension: those of the log, and the model that the policy would most likely choose."""
     favourite = np.array(log.models)[action_dist.argmax(axis=1)]
@@ -144,11 +186,6 @@ def _support_json(log: LoggedDecisions, support: list[Support]) -> dict[str, Any
     }
 
 
-def refusal_json(refusal: NotSupported) -> dict[str, Any]:
-    """The document of a refusal: ``refused`` true, the sentence, the segment, and what was found."""
-    return {"refused": True, "reason": str(refusal), "segment": refusal.segment, **refusal.details}
-
-
 def report_text(report: Mapping[str, Any]) -> str:
     """The report for people."""
     lines = [
@@ -159,6 +196,8 @@ def report_text(report: Mapping[str, Any]) -> str:
         part = report if name == "quality" else report[name]
         ours, logged, gap = part["policy_value"][report["headline"]], part["logging_policy_value"], part["difference"]
         lines.append(f"{name:8} this policy {_figure(ours)}{unit}, logged {_figure(logged)}, difference {_figure(gap)}")
+    if report.get("trained_on_this_window"):
+        lines += ["", "note: the bundle learnt from this time, so its figures are flattering"]
     short = [name for name, part in report["support"].items() if not part["supported"]]
     if short:
         lines += ["", f"not supported, and so not reported: {', '.join(short)}"]

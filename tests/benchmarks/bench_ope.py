@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -139,23 +139,19 @@ def week_evidence(world: World, rows: Any, champion: Any, other: Any, quality: A
     )
 
 
-def run(tables: Iterable[Path], seeds: int, weeks: int) -> dict[str, Any]:
-    """The whole report."""
-    report: dict[str, Any] = {"seeds": seeds, "weeks": weeks, "decisions_a_week": WEEK, "tables": {}}
-    for folder in tables:
-        started = time.perf_counter()
-        world = make_world(folder)
-        cells = {f"{name}/{n}": coverage(world, name, n, seeds) for name in LOGGING for n in SIZES}
-        gate = {name: gate_power(world, name, weeks) for name in ("epsilon", "epsilon20")} if weeks else {}
-        report["tables"][world.name] = {
-            "prompts": len(world.quality),
-            "models": world.quality.shape[1],
-            "cells": cells,
-            "refused": refusals(world, seeds),
-            "gate": gate,
-            "seconds": round(time.perf_counter() - started, 1),
-        }
-    return report
+def table_report(folder: Path, seeds: int, weeks: int) -> dict[str, Any]:
+    """One table: every cell, refusals and the gate."""
+    started = time.perf_counter()
+    world = make_world(folder)
+    cells = {f"{name}/{n}": coverage(world, name, n, seeds) for name in LOGGING for n in SIZES}
+    return {
+        "prompts": len(world.quality),
+        "models": world.quality.shape[1],
+        "cells": cells,
+        "refused": refusals(world, seeds),
+        "gate": {name: gate_power(world, name, weeks) for name in ("epsilon", "epsilon20")} if weeks else {},
+        "seconds": round(time.perf_counter() - started, 1),
+    }
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -200,10 +196,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=400)
     parser.add_argument("--weeks", type=int, default=200)
     args = parser.parse_args()
-    report = run([args.data / name for name in args.tables], args.seeds, args.weeks)
+    report: dict[str, Any] = {"seeds": args.seeds, "weeks": args.weeks, "decisions_a_week": WEEK, "tables": {}}
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "ope.json").write_text(json.dumps(report, indent=1))
-    (args.out / "ope.md").write_text(markdown(report))
+    for name in args.tables:
+        report["tables"][name] = table_report(args.data / name, args.seeds, args.weeks)
+        (args.out / "ope.json").write_text(json.dumps(report, indent=1))
+        (args.out / "ope.md").write_text(markdown(report))
     print(markdown(report))
 
 

@@ -7,7 +7,7 @@ import pytest
 from router_runtime.errors import NotSupported
 from router_runtime.policy import PolicySettings
 from tests.training.ope.logged_examples import BANDIT, TRUE_COST, logged
-from training.evaluate_log import evaluate_policy, refusal_json, report_text
+from training.evaluate_log import evaluate_policy, report_text
 from training.ope.estimators import ESTIMATORS
 
 SETTINGS = PolicySettings(trade_off=0.8, answer_value_usd=0.02)
@@ -74,11 +74,10 @@ def test_a_deterministic_log_is_refused_with_what_was_found():
     log, rows = logged(BANDIT.epsilon(0.0), 800, seed=0)
     with pytest.raises(NotSupported, match="without chance") as caught:
         evaluate_policy(log, POLICY[rows], SETTINGS)
-    document = refusal_json(caught.value)
-    assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert document["refused"] is True
-    assert document["support"]["all"]["deterministic"] == 1.0
-    assert document["n"] == 800
+    details = caught.value.details
+    assert json.loads(json.dumps(details, allow_nan=False)) == details
+    assert details["support"]["all"]["deterministic"] == 1.0
+    assert details["n"] == 800
 
 
 def test_decisions_without_predictions_can_be_evaluated():

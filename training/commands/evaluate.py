@@ -7,38 +7,53 @@ from pathlib import Path
 from typing import Any
 
 from router_runtime.bundle import Bundle, open_bundle
+from router_runtime.policy import PolicySettings, override
+from router_runtime.registry import STRATEGIES
 from training.baselines import BASELINES, Prompts
 from training.dataset import load_table
 from training.evaluate import evaluate_predictions
+from training.evaluate_log import evaluate_bundle
+from training.evaluate_log import report_text as log_text
 from training.fingerprints import data_fingerprint
 from training.held_out import HeldOut, held_out
 from training.model_card import METRICS, RIVALS, figure, value_at
+from training.ope.log_reader import read_log
 from training.progress import Progress
 from training.race import REPLICATES
 from training.served import features_of, predict_table, served_bundle
 from training.sweep import Predicted
 
-HELP = "Measures a bundle on the prompts of a full-information table, beside baselines, with bootstrap intervals."
+HELP = """Measures a bundle: on a full-information table, beside baselines, with bootstrap intervals; or on a log, by
+off-policy evaluation. A log that cannot support the claim is refused (exit code 1) with the exploration that it needs."""
 EXAMPLES = """examples:
   python -m training evaluate --bundle models/mine --table heldout --json
   python -m training evaluate --bundle models/mine --table heldout --train-table train   # kNN and others beside it
+  python -m training evaluate --bundle models/mine --log logs --trade-off 0.6 --json     # what it would have earned
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder of the bundle")
-    parser.add_argument("--table", type=Path, required=True, metavar="DIR", help="folder of prompts, outcomes, models")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--table", type=Path, metavar="DIR", help="folder of prompts, outcomes, models")
+    source.add_argument("--log", type=Path, metavar="DIR", help="folder of a router's log: off-policy, or a refusal")
     parser.add_argument("--train-table", type=Path, metavar="DIR", help="fit the baselines on this table")
     parser.add_argument("--pool", choices=["auto", "core", "all"], default="auto", help="models to choose from")
     parser.add_argument("--replicates", type=int, default=REPLICATES, help="bootstrap replicates")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--strategy", choices=STRATEGIES, help="with --log: how the evaluated policy chooses")
+    parser.add_argument("--trade-off", type=float, help="with --log: weight of quality against cost, 0..1")
+    parser.add_argument("--quality-target", type=float, help="with --log: for cost-first, 0..1")
+    parser.add_argument("--answer-value", type=float, metavar="USD", help="with --log: what a good answer is worth")
 
 
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Evaluates; gives the report and its text."""
     progress = Progress(enabled=not args.quiet)
     bundle = open_bundle(args.bundle)
+    if args.log is not None:
+        return run_on_log(bundle, args, progress)
     held = held_out(load_table(args.table), args.pool)
     features = features_of(progress.track(held.texts, "reading prompts"))
     progress.say("predicting")
@@ -48,6 +63,22 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     report = evaluate_predictions(held, ours, others, replicates=args.replicates, seed=args.seed)
     report |= origin(bundle, held)
     return report, report_text(report)
+
+
+def run_on_log(bundle: Bundle, args: argparse.Namespace, progress: Progress) -> tuple[dict[str, Any], str]:
+    """Evaluates off-policy; gives the report and its text."""
+    settings = override(
+        PolicySettings(),
+        strategy=args.strategy,
+        trade_off=args.trade_off,
+        quality_target=args.quality_target,
+        answer_value_usd=args.answer_value,
+    )
+    progress.say("reading the log")
+    log = read_log(args.log)
+    progress.say(f"evaluating on {len(log.decisions.action)} decisions")
+    report = evaluate_bundle(bundle, log, settings, seed=args.seed)
+    return report, log_text(report)
 
 
 def origin(bundle: Bundle, held: HeldOut) -> dict[str, Any]:

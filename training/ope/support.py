@@ -138,7 +138,7 @@ def require_support(
         # Missing labels cost effective sample too: exploration alone has to make up for them.
         fix = remedy(action_dist, logging_dist, bounds.min_ess * float((log.labels**2).mean()))
         raise NotSupported(
-            f"the log cannot support this evaluation in {_place(worst.segment)}: {worst.reason}; {fix}",
+            f"the log cannot support this evaluation {_place(worst.segment)}: {worst.reason}; {fix}",
             segment=worst.segment,
         )
 
@@ -170,7 +170,7 @@ def _worst(found: Sequence[Support], bounds: SupportBounds) -> Support:
 
 
 def _place(segment: str) -> str:
-    return "any segment" if segment == ALL else f"the segment {segment}"
+    return "(all decisions)" if segment == ALL else f"in the segment {segment}"
 
 
 def _percent(share: float) -> str:

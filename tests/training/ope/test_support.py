@@ -21,7 +21,7 @@ def test_deterministic_logs_are_always_refused():
         logging = BANDIT.epsilon(0.0)
         log, rows = BANDIT.draw(logging, 2000, seed)
         with pytest.raises(
-            NotSupported, match=r"in any segment: 100 % of its 2,000 choices .* without chance; .*ε"
+            NotSupported, match=r"\(all decisions\): 100 % of its 2,000 choices .* without chance; .*ε"
         ) as caught:
             refuse(BANDIT.greedy()[rows], logging[rows], log)
         assert "\n" not in str(caught.value)
