@@ -50,6 +50,7 @@ def frontier(title: str, routers: Mapping[str, Points], singles: Mapping[str, tu
         )
     _scatter_models(axes, singles)
     axes.set_xscale("log")
+    axes.set_xmargin(0.12)  # room for the names of the dearest models
     axes.set_xlabel("mean cost of a request, USD (log scale)")
     axes.set_ylabel("mean quality")
     axes.grid(alpha=0.25)
