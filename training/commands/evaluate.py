@@ -24,7 +24,7 @@ from training.served import features_of, predict_table, served_bundle
 from training.sweep import Predicted
 
 HELP = """Measures a bundle: on a full-information table, beside baselines, with bootstrap intervals; or on a log, by
-off-policy evaluation. A log that cannot support the claim is refused (exit code 1) with the exploration that it needs."""
+off-policy evaluation. A log that cannot support the claim is refused (exit code 1), with what it would need."""
 EXAMPLES = """examples:
   python -m training evaluate --bundle models/mine --table heldout --json
   python -m training evaluate --bundle models/mine --table heldout --train-table train   # kNN and others beside it
