@@ -20,6 +20,7 @@ from training.labels import FEEDBACK_COLUMNS, LabelRules, Labels, combine
 from training.log_events import LogEvents, read_events
 from training.near_duplicates import near_duplicate_groups
 from training.ope.decisions import LoggedDecisions
+from training.prices import implied_prices
 from training.validation import MAX_BAD_SHARE
 
 Floats = npt.NDArray[np.float64]
@@ -214,26 +215,16 @@ def _outcomes(decisions: pd.DataFrame, labels: Labels) -> pd.DataFrame:
 
 def _models(decisions: pd.DataFrame, models: list[str]) -> pd.DataFrame:
     """The models with the prices that the logged costs imply, USD per million tokens; null where they imply none."""
-    prices = [_implied_price(decisions[decisions["served"] == model]) for model in models]
+    answers = decisions.rename(columns={"served": "model"})
+    prices = implied_prices(answers, models)
     return pd.DataFrame(
         {
             "model": models,
-            "price_in_per_m": [price[0] for price in prices],
-            "price_out_per_m": [price[1] for price in prices],
+            "price_in_per_m": [prices[model][0] for model in models],
+            "price_out_per_m": [prices[model][1] for model in models],
             "core_pool": True,
         }
     )
-
-
-def _implied_price(answers: pd.DataFrame) -> tuple[float, float]:
-    """Least squares of cost on tokens; NaN where the costs do not determine two prices."""
-    known = answers[["input_tokens", "output_tokens", "cost_usd"]].dropna().to_numpy(dtype=np.float64)
-    if len(known) < 2:
-        return float("nan"), float("nan")
-    solution, _, rank, _ = np.linalg.lstsq(known[:, :2], known[:, 2], rcond=None)
-    if rank < 2 or (solution < 0).any():
-        return float("nan"), float("nan")
-    return float(solution[0] * 1e6), float(solution[1] * 1e6)
 
 
 def _sessions(decisions: pd.DataFrame) -> Ints:
