@@ -184,7 +184,7 @@ class PolicyEntry:
     strategy: Strategy = "balanced"
     quality_target: float = 0.8
     trade_off: float = 0.5
-    answer_value_usd: float = 0.05
+    answer_value_usd: float = 0.1
     latency_weight: float = 0.0
     exploration: Exploration = "none"
     epsilon: float = 0.05
