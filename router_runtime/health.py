@@ -247,7 +247,7 @@ class Health:
         """Which targets may be called now, bool[C]. Takes no probe: ``admit`` does at the call itself."""
         now = self._clock()
         with self._guard:
-            return np.array([self._closed_for(target, now) <= 0 for target in targets], dtype=np.bool_)
+            return np.array([self._is_open(target, now) for target in targets], dtype=np.bool_)
 
     def scores(
         self, targets: Sequence[Target], sla_ms: Sequence[float | None] | None = None
@@ -307,12 +307,23 @@ class Health:
             until = max(until, cell.closed_until(now, self.settings))
         return until - now
 
+    def _is_open(self, target: Target, now: float) -> bool:
+        """As ``_closed_for(…) <= 0``, quick for what is well: every decision asks this of every candidate."""
+        model, provider = self._models.get(target), self._providers.get(target[0])
+        for cell in (model, provider):
+            if cell is not None and (cell.opened_at is not None or cell.held_until > now):
+                return self._closed_for(target, now) <= 0
+        return not self._disabled or self._disabled.get(target[1], 0.0) <= now
+
     def _score(self, target: Target, sla_ms: float | None, now: float) -> float:
         worst = 1.0
-        model, provider = self._cells(target)
+        model, provider = self._models.get(target), self._providers.get(target[0])
         for cell in (model, provider):
-            cell.age(now, self.settings)
-            worst = min(worst, 1.0 - cell.bad / (cell.good + cell.bad + self.settings.prior_calls))
+            if cell is not None and cell.bad:
+                cell.age(now, self.settings)
+                worst = min(worst, 1.0 - cell.bad / (cell.good + cell.bad + self.settings.prior_calls))
+        if model is None:
+            return worst
         if sla_ms is not None and model.latency_ms is not None and model.latency_ms > sla_ms:
             worst *= sla_ms / model.latency_ms
         return worst

@@ -33,7 +33,7 @@ from router_runtime.registry import IntentEntry, Registry
 from router_runtime.registry_reader import DEFAULT_REGISTRY
 from router_runtime.registry_yaml import did_you_mean
 from router_runtime.snapshot import Needs, Plan, Snapshot, View, Wish
-from router_runtime.stores.spool import Spool
+from router_runtime.stores.opening import open_store
 
 LogPrompts = Literal["full", "features", "none"]
 
@@ -115,7 +115,7 @@ class Router(Calling):
             registry: Path of a registry, or a loaded one; the shipped one by default.
             state_dir: Where ``pointsman disable`` writes; None = nowhere; by default
                 :func:`router_runtime.overrides.default_state_dir`.
-            settings: The fields of :class:`RouterSettings`; ``log`` may also be a folder for the embedded store.
+            settings: The fields of :class:`RouterSettings`; ``log`` may also be a folder, or the URL of a store.
 
         Raises:
             RegistryError: The registry is not valid.
@@ -276,7 +276,7 @@ def _settings(given: dict[str, Any]) -> RouterSettings:
     """Settings as they were given to :meth:`Router.open`."""
     log = given.get("log")
     if isinstance(log, str | Path):
-        log = OutcomeLog(Spool(log))
+        log = OutcomeLog(open_store(log))
     observers = tuple(given.get("observers", ())) + (() if log is None else (log.observe,))
     return RouterSettings(**{**given, "log": log, "observers": observers})
 

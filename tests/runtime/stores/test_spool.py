@@ -6,19 +6,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from router_runtime.errors import StoreError
+from router_runtime.errors import ConfigError, StoreError
 from router_runtime.records import Attempt, Feedback
 from router_runtime.stores.base import Row, to_row
+from router_runtime.stores.opening import open_store
 from router_runtime.stores.spool import Spool, claim, read_spool, remove_spool, spool_files
 
 WRITER = """
 import sys
 from router_runtime.outcome_log import OutcomeLog
 from router_runtime.records import Attempt
+from router_runtime.stores.opening import open_store
 from router_runtime.stores.spool import Spool
 log = OutcomeLog(Spool(sys.argv[1], rotate_rows=50))
 for index in range(1_000_000):
@@ -56,6 +59,20 @@ def test_rotates_and_lets_a_sealer_take_closed_files_only(tmp_path: Path) -> Non
     with claim(current) as free:
         assert free
     assert spool_files(tmp_path) == [current]
+
+
+@pytest.mark.parametrize("spell", [str, Path, lambda path: f"dir://{path}"])
+def test_stores_open_by_folder_or_url(tmp_path: Path, spell: Callable[[Path], str | Path]) -> None:
+    store = open_store(spell(tmp_path / "a log"))
+    store.append([row("a")])
+    store.close()
+    assert len(spool_files(tmp_path / "a log")) == 1
+
+
+@pytest.mark.parametrize("url", ["dir://host/path", "ftp:///x", "dir://"])
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="dir:///path"):
+        open_store(url)
 
 
 def test_files_are_the_owners_alone(tmp_path: Path) -> None:
