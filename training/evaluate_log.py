@@ -12,11 +12,11 @@ import numpy.typing as npt
 from router_runtime.bundle import Bundle
 from router_runtime.errors import NotSupported
 from router_runtime.policy import PolicySettings
+from training.log_table import LogTable
 from training.ope.compare import HEADLINE, compare
 from training.ope.decisions import LoggedDecisions
 from training.ope.estimators import ESTIMATORS, BanditLog, estimate
 from training.ope.intervals import Estimate
-from training.ope.log_reader import ReadLog
 from training.ope.prompt_features import prompt_features
 from training.ope.replay import predicted_quality, replay
 from training.ope.reward_model import assign_folds, crossfit_ridge
@@ -122,13 +122,13 @@ class _Study:
 
 
 def evaluate_bundle(
-    bundle: Bundle, log: ReadLog, settings: PolicySettings, *, bounds: SupportBounds | None = None, seed: int = 0
+    bundle: Bundle, log: LogTable, settings: PolicySettings, *, bounds: SupportBounds | None = None, seed: int = 0
 ) -> dict[str, Any]:
     """What a bundle under ``settings`` would have earned on a log: :func:`evaluate_policy`, with where it comes from.
 
     Args:
         bundle: Opened.
-        log: Read by :func:`training.ope.log_reader.read_log`.
+        log: Read by :func:`training.log_table.load_log`.
         settings: How the policy chooses.
         bounds: When the log is taken to support a claim.
         seed: Of the folds.
@@ -136,19 +136,21 @@ def evaluate_bundle(
     Raises:
         NotSupported: Where the log cannot support the claim.
     """
-    served = served_bundle(bundle)
-    action_dist = replay(log.decisions, predicted_quality(served, log.decisions), settings)
+    served, decisions = served_bundle(bundle), log.logged_decisions()
+    action_dist = replay(decisions, predicted_quality(served, decisions), settings)
+    times = log.decisions["time"].to_numpy(dtype=np.float64)
+    first, last = float(times.min()), float(times.max())
     origin = {
         "bundle_version": bundle.version,
         "policy": asdict(settings),
-        "unknown_models": [name for name in log.decisions.models if name not in served.models],
-        "counts": {**log.counts, **log.labels.counts},
+        "unknown_models": [name for name in decisions.models if name not in served.models],
+        "counts": log.counts(),
         "judge_pairs": log.labels.judge.pairs,
-        "window": [log.first_time, log.last_time],
-        "trained_on_this_window": _overlaps(bundle.manifest.training_window, log.first_time, log.last_time),
+        "window": [first, last],
+        "trained_on_this_window": _overlaps(bundle.manifest.training_window, first, last),
     }
     try:
-        return {**evaluate_policy(log.decisions, action_dist, settings, bounds=bounds, seed=seed), **origin}
+        return {**evaluate_policy(decisions, action_dist, settings, bounds=bounds, seed=seed), **origin}
     except NotSupported as refusal:
         raise NotSupported(str(refusal), segment=refusal.segment, details={**refusal.details, **origin}) from None
 
@@ -160,9 +162,9 @@ def _overlaps(window: Mapping[str, Any], first: float, last: float) -> bool | No
 
 
 def segments_of(log: LoggedDecisions, action_dist: Floats) -> dict[str, npt.NDArray[np.str_]]:
-    """Labels by dimension: those of the log, and the model that the policy would most likely choose."""
+    """Labels by dimension: those of the log that tell decisions apart, and the model that the policy would choose."""
     favourite = np.array(log.models)[action_dist.argmax(axis=1)]
-    return {**log.segments, "model": favourite}
+    return {**{name: labels for name, labels in log.segments.items() if len(set(labels)) > 1}, "model": favourite}
 
 
 def as_json(found: Estimate) -> dict[str, float | int | None]:

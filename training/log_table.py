@@ -91,7 +91,7 @@ class LogTable:
             cost=column["total_cost_usd"].to_numpy(dtype=np.float64),
             predicted_quality=self.predicted_quality,
             predicted_cost=self.predicted_cost,
-            features=self.features(),  # type: ignore[arg-type]
+            features=self.features(),
             session=_sessions(column),
             segments={name: self.table.prompts[name].fillna("none").to_numpy(dtype=np.str_) for name in SEGMENTS},
         )

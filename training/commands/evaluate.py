@@ -16,8 +16,8 @@ from training.evaluate_log import evaluate_bundle
 from training.evaluate_log import report_text as log_text
 from training.fingerprints import data_fingerprint
 from training.held_out import HeldOut, held_out
+from training.log_table import load_log
 from training.model_card import METRICS, RIVALS, figure, value_at
-from training.ope.log_reader import read_log
 from training.progress import Progress
 from training.race import REPLICATES
 from training.served import features_of, predict_table, served_bundle
@@ -75,8 +75,8 @@ def run_on_log(bundle: Bundle, args: argparse.Namespace, progress: Progress) -> 
         answer_value_usd=args.answer_value,
     )
     progress.say("reading the log")
-    log = read_log(args.log)
-    progress.say(f"evaluating on {len(log.decisions.action)} decisions")
+    log = load_log(args.log)
+    progress.say(f"evaluating on {len(log.decisions)} decisions")
     report = evaluate_bundle(bundle, log, settings, seed=args.seed)
     return report, log_text(report)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,16 @@ from training.ope.estimators import BanditLog
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+
+class FeatureRows(Protocol):
+    """Features of n requests: a list of them, or a :class:`training.feature_matrix.FeatureMatrix`."""
+
+    def __len__(self) -> int:
+        """Number of requests."""
+
+    def __getitem__(self, row: int, /) -> Features:
+        """Of one request."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +55,7 @@ class LoggedDecisions:
     cost: Floats
     predicted_quality: Floats
     predicted_cost: Floats
-    features: Sequence[Features]
+    features: FeatureRows
     session: Ints
     segments: dict[str, npt.NDArray[np.str_]]
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
-from router_runtime.features import HASH_SIZE, Features
+from router_runtime.features import HASH_SIZE
+from training.ope.decisions import FeatureRows
 
 Floats = npt.NDArray[np.float64]
 SKETCH = 24
 COMPONENTS = 32
 
 
-def prompt_features(features: Sequence[Features], *, seed: int = 0) -> Floats:
+def prompt_features(features: FeatureRows, *, seed: int = 0) -> Floats:
     """Principal components of structural numbers and a random sketch of the hashed words, float64[n, ≤ 32].
 
     Nothing is fitted to outcomes, so no fold leaks into another. The sketch is a sparse ±1 projection of the ids
@@ -26,8 +25,9 @@ def prompt_features(features: Sequence[Features], *, seed: int = 0) -> Floats:
         seed: Of the projection.
     """
     signs = np.random.default_rng(seed).choice(np.array([-1.0, 0.0, 1.0], dtype=np.float32), (HASH_SIZE, SKETCH))
-    sketch = np.array([signs[one.ids].sum(axis=0) / np.sqrt(max(len(one.ids), 1)) for one in features])
-    raw = np.column_stack([np.array([one.structural for one in features]), sketch]).astype(np.float64)
+    rows = [features[row] for row in range(len(features))]
+    sketch = np.array([signs[one.ids].sum(axis=0) / np.sqrt(max(len(one.ids), 1)) for one in rows])
+    raw = np.column_stack([np.array([one.structural for one in rows]), sketch]).astype(np.float64)
     spread = raw.std(axis=0)
     kept = spread > 1e-9
     standard = (raw[:, kept] - raw[:, kept].mean(axis=0)) / spread[kept]

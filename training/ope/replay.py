@@ -29,7 +29,8 @@ def predicted_quality(served: Served, log: LoggedDecisions) -> Floats:
     said = np.isfinite(log.predicted_quality)
     total = np.where(said, log.predicted_quality, 0.0).sum(axis=0)
     descriptor[:, 0] = np.where(said.any(axis=0), total / np.maximum(said.sum(axis=0), 1), UNKNOWN_PRIOR)
-    found = [served.scorer.predict(one, models, descriptor).quality for one in log.features]
+    rows = (log.features[row] for row in range(len(log.features)))
+    found = [served.scorer.predict(one, models, descriptor).quality for one in rows]
     return np.array(found, dtype=np.float64).reshape(len(log.features), len(models))
 
 
