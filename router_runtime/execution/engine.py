@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from router_runtime.budgets import Budgets, Limit
@@ -81,9 +81,10 @@ class Engine:
         """
         call = self.call(registry, decision, request, limits, settings or self.settings)
         while (step := await call.next()) is not None:
-            response = await call.answer(step)
-            if response is not None:
-                return Completion(response, decision, tuple(call.ledger.attempts), call.ledger.cost)
+            answer = await call.answer(step)
+            if answer is not None:
+                attempts = tuple(call.ledger.attempts)
+                return Completion(answer.response, decision, answer.model, attempts, call.ledger.cost)
         raise call.exhausted()
 
     def call(
@@ -142,6 +143,13 @@ def routes_of(registry: Registry, decision: Decision) -> list[Route]:
     names = dict.fromkeys((decision.chosen, *(name for name in fallback if name in predicted), *predicted, *unwell))
     entries = [registry.models[name] for name in names if name in registry.models]
     return [Route(entry, registry.providers[entry.provider], predicted.get(entry.name)) for entry in entries]
+
+
+class Answer(NamedTuple):
+    """A good answer and the registry's model that gave it."""
+
+    response: ChatResponse
+    model: str
 
 
 class Call:
@@ -213,18 +221,18 @@ class Call:
             max_bytes=self.settings.max_response_bytes,
         )
 
-    async def answer(self, step: Step) -> ChatResponse | None:
+    async def answer(self, step: Step) -> Answer | None:
         """One attempt, hedged where the settings say so; None where it failed."""
         after_s = self.settings.hedge_after_s
         if after_s is None:
             return await self.attempt(step)
         return await first_of(lambda: self.attempt(step), self._hedge, after_s)
 
-    def _hedge(self) -> Coroutine[Any, Any, ChatResponse | None] | None:
+    def _hedge(self) -> Coroutine[Any, Any, Answer | None] | None:
         step = self.course.hedge()
         return None if step is None else self.attempt(step)
 
-    async def attempt(self, step: Step) -> ChatResponse | None:
+    async def attempt(self, step: Step) -> Answer | None:
         """One attempt at a whole answer; None where it failed, which the course then knows."""
         attempt = await self.open(step)
         if attempt is None:
@@ -234,7 +242,7 @@ class Call:
         try:
             response = await self._whole(attempt)
             finished = True
-            return response
+            return Answer(response, step.route.model.name)
         except ProviderError as failure:
             error, finished = failure, True
             self.course.failed(step.route, failure)

@@ -69,13 +69,15 @@ class Completion:
 
     Args:
         response: The normalised answer.
-        decision: What the router chose; ``served`` may differ.
-        attempts: In order; the last one is the good one (a lost hedge may follow).
+        decision: What the router chose; the model that served may differ.
+        served: The registry's model that answered.
+        attempts: In the order in which they ended; a lost hedge may follow the good one.
         cost_usd: Of all attempts together, exact.
     """
 
     response: ChatResponse
     decision: Decision
+    served: str
     attempts: tuple[Attempt, ...]
     cost_usd: Decimal
 
@@ -83,11 +85,6 @@ class Completion:
     def text(self) -> str:
         """The answer's text, empty where it has none."""
         return self.response.text
-
-    @property
-    def served(self) -> str:
-        """The registry's model that answered."""
-        return next(a.model for a in self.attempts if a.error is None)
 
     def to_openai(self) -> dict[str, Any]:
         """A ``chat.completion`` object."""
