@@ -8,6 +8,7 @@ import pytest
 
 from router_runtime.errors import AllAttemptsFailed, StreamInterrupted
 from router_runtime.execution import ExecutionSettings
+from router_runtime.transport import open_transport
 from tests.provider_server import ProviderServer, closed_port
 from tests.runtime.execution.wires import FAULTS, TEXT, WIRES, Wire, good
 from tests.runtime.execution.world import FAST, KEY, World, read_all
@@ -58,15 +59,16 @@ def url_of(fault: str, server: ProviderServer) -> str:
 async def world(
     request: pytest.FixtureRequest, bad: ProviderServer, fine: ProviderServer
 ) -> AsyncIterator[tuple[World, Wire, str]]:
-    wire, fault = request.param
-    made = World.of([url_of(fault, bad), fine.url], wire.adapter)
+    wire, fault, kind = request.param
+    made = World.of([url_of(fault, bad), fine.url], wire.adapter, connect=lambda: open_transport(kind))
     yield made, wire, fault
     await made.engine.aclose()
 
 
 cells = pytest.mark.parametrize(
     "world",
-    [pytest.param((wire, fault), id=f"{wire.adapter}-{fault}") for wire in WIRES for fault in CELLS],
+    [pytest.param((w, f, "auto"), id=f"{w.adapter}-{f}") for w in WIRES for f in CELLS]
+    + [pytest.param((WIRES[0], f, "httpx"), id=f"httpx-{f}") for f in CELLS],  # what the base install uses
     indirect=True,
 )
 
