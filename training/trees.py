@@ -49,6 +49,8 @@ def convertible(booster: lgb.Booster) -> lgb.Booster:
         if re.search(pattern, text, re.MULTILINE):
             raise ConfigError(f"the booster has {what}, which ONNX export cannot keep: train without")
     text = _THRESHOLDS.sub(_floored_line, text)
+    if re.search(r"^objective=", text, re.MULTILINE) is None:  # trained under an objective of our own
+        text = re.sub(r"^feature_names=", "objective=regression\nfeature_names=", text, count=1, flags=re.MULTILINE)
     text = re.sub(r"^objective=.*$", "objective=regression", text, count=1, flags=re.MULTILINE)
     text = re.sub(r"^\[objective: .*\]$", "[objective: regression]", text, count=1, flags=re.MULTILINE)
     # Sizes in bytes of each tree let the reader split the text; without them it parses tree by tree.
