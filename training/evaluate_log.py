@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -24,6 +24,8 @@ from training.ope.support import ALL, Support, SupportBounds, check_support, req
 from training.served import served_bundle
 
 Floats = npt.NDArray[np.float64]
+QualityModel = Callable[[npt.NDArray[np.int64]], Floats]
+"""Folds int64[n] → q̂ of quality float64[n, A], each fold predicted from the others."""
 FOLDS = 5
 LEVEL = 0.95
 
@@ -34,6 +36,7 @@ def evaluate_policy(
     settings: PolicySettings,
     *,
     bounds: SupportBounds | None = None,
+    quality_model: QualityModel | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Quality, cost and utility of a policy with every estimator, beside what the logging policy earned.
@@ -43,6 +46,7 @@ def evaluate_policy(
         action_dist: π_e, float64[n, A].
         settings: Of the policy; utility is its trade-off · quality − (1 − trade-off) · cost / value of an answer.
         bounds: When the log is taken to support a claim.
+        quality_model: The cross-fitted reward model of quality; a ridge by default.
         seed: Of the folds.
 
     Returns:
@@ -59,7 +63,7 @@ def evaluate_policy(
         require_support(support, action_dist, log.logging_dist, labelled, bounds)
     except NotSupported as refusal:
         raise NotSupported(str(refusal), segment=refusal.segment, details=_support_json(log, support)) from None
-    study = _Study(log, action_dist, seed)
+    study = _Study(log, action_dist, quality_model, seed)
     worth = settings.trade_off * log.quality
     price = (1 - settings.trade_off) / settings.answer_value_usd
     quality = study.report(log.quality, log.predicted_quality, (0.0, 1.0))
@@ -82,11 +86,13 @@ def evaluate_policy(
 class _Study:
     """One policy on one log; features and folds are made once."""
 
-    def __init__(self, log: LoggedDecisions, action_dist: Floats, seed: int) -> None:
+    def __init__(
+        self, log: LoggedDecisions, action_dist: Floats, quality_model: QualityModel | None, seed: int
+    ) -> None:
         self._log, self._policy = log, action_dist
         self._features = prompt_features(log.features, seed=seed)
         self._fold = assign_folds(log.session, FOLDS, seed)
-        self._quality: tuple[BanditLog, Floats] | None = None
+        self._learnt = None if quality_model is None else quality_model(self._fold)
 
     def report(self, reward: Floats, prior: Floats, bounds: tuple[float, float]) -> dict[str, Any]:
         """The value of ``reward`` [n] with every estimator, and the headline's paired difference."""
@@ -116,13 +122,21 @@ class _Study:
 
     def _model(self, reward: Floats, prior: Floats, bounds: tuple[float, float]) -> tuple[BanditLog, Floats]:
         bandit = self._log.bandit(reward)
+        if self._learnt is not None and reward is self._log.quality:
+            return bandit, self._learnt
         known = prior if np.isfinite(prior).any() else None
         actions = len(self._log.models)
         return bandit, crossfit_ridge(self._features, bandit, self._fold, actions, prior=known, bounds=bounds)
 
 
 def evaluate_bundle(
-    bundle: Bundle, log: LogTable, settings: PolicySettings, *, bounds: SupportBounds | None = None, seed: int = 0
+    bundle: Bundle,
+    log: LogTable,
+    settings: PolicySettings,
+    *,
+    bounds: SupportBounds | None = None,
+    quality_model: QualityModel | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """What a bundle under ``settings`` would have earned on a log: :func:`evaluate_policy`, with where it comes from.
 
@@ -131,6 +145,7 @@ def evaluate_bundle(
         log: Read by :func:`training.log_table.load_log`.
         settings: How the policy chooses.
         bounds: When the log is taken to support a claim.
+        quality_model: As there.
         seed: Of the folds.
 
     Raises:
@@ -150,9 +165,12 @@ def evaluate_bundle(
         "trained_on_this_window": _overlaps(bundle.manifest.training_window, first, last),
     }
     try:
-        return {**evaluate_policy(decisions, action_dist, settings, bounds=bounds, seed=seed), **origin}
+        report = evaluate_policy(
+            decisions, action_dist, settings, bounds=bounds, quality_model=quality_model, seed=seed
+        )
     except NotSupported as refusal:
         raise NotSupported(str(refusal), segment=refusal.segment, details={**refusal.details, **origin}) from None
+    return report | origin
 
 
 def _overlaps(window: Mapping[str, Any], first: float, last: float) -> bool | None:

@@ -17,7 +17,10 @@ from training.cli import main
 from training.evaluate_log import evaluate_bundle
 from training.export import export_graph
 from training.log_table import load_log
+from training.ope.learnt_rewards import learnt_quality
 from training.ope.replay import predicted_quality, replay
+from training.outcome_models import LearnConfig
+from training.quality_head import TreeConfig
 from training.served import served_bundle
 from training.simulate import draw
 from training.simulated_log import simulate
@@ -103,3 +106,14 @@ def test_a_log_without_feedback_says_so(tmp_path, bundle_path, capsys):
 def test_an_empty_folder_is_no_log(tmp_path, bundle_path, capsys):
     assert main(["evaluate", "--bundle", str(bundle_path), "--log", str(tmp_path), "--quiet"]) == 1
     assert "holds no log" in capsys.readouterr().err
+
+
+def test_the_routers_own_learner_can_be_the_reward_model(logs, bundle_path):
+    log, bundle = load_log(logs / "epsilon"), open_bundle(bundle_path)
+    config = LearnConfig(trees=TreeConfig(rounds=20, threads=1), rank=8)
+    found = evaluate_bundle(bundle, log, SETTINGS, quality_model=lambda fold: learnt_quality(log, fold, config))
+    plain = evaluate_bundle(bundle, log, SETTINGS)
+    assert found["policy_value"]["dm"]["value"] != plain["policy_value"]["dm"]["value"]
+    assert found["policy_value"]["ips"] == plain["policy_value"]["ips"]
+    assert found["policy_value"]["dr"]["se"] < 1.05 * plain["policy_value"]["dr"]["se"]
+    assert found["cost"] == plain["cost"]

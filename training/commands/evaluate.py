@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from training.fingerprints import data_fingerprint
 from training.held_out import HeldOut, held_out
 from training.log_table import load_log
 from training.model_card import METRICS, RIVALS, figure, value_at
+from training.ope.learnt_rewards import learnt_quality
 from training.progress import Progress
 from training.race import REPLICATES
 from training.served import features_of, predict_table, served_bundle
@@ -46,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trade-off", type=float, help="with --log: weight of quality against cost, 0..1")
     parser.add_argument("--quality-target", type=float, help="with --log: for cost-first, 0..1")
     parser.add_argument("--answer-value", type=float, metavar="USD", help="with --log: what a good answer is worth")
+    parser.add_argument(
+        "--reward-model",
+        choices=["ridge", "learner"],
+        default="ridge",
+        help="with --log: a ridge (seconds), or the router's own learner fitted five times (minutes)",
+    )
 
 
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -77,7 +85,8 @@ def run_on_log(bundle: Bundle, args: argparse.Namespace, progress: Progress) -> 
     progress.say("reading the log")
     log = load_log(args.log)
     progress.say(f"evaluating on {len(log.decisions)} decisions")
-    report = evaluate_bundle(bundle, log, settings, seed=args.seed)
+    learnt = partial(learnt_quality, log, progress=progress) if args.reward_model == "learner" else None
+    report = evaluate_bundle(bundle, log, settings, quality_model=learnt, seed=args.seed)
     return report, log_text(report)
 
 

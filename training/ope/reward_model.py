@@ -15,8 +15,10 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.bool_]
 
-Fit = Callable[[Rows], Callable[[Rows], Floats]]
-"""Fits on the rows of a mask [n] and returns the predictor: rows of a mask [n] → float64[rows, A]."""
+Predictor = Callable[[Rows], Floats]
+"""Rows of a mask [n] → q̂ float64[rows, A]."""
+Fit = Callable[[Rows], Predictor]
+"""Fits on the rows of a mask [n]."""
 
 
 @dataclass(frozen=True)
