@@ -18,6 +18,7 @@ from router_runtime.errors import ConfigError, NotSupported, PointsmanError
 # A command's module is imported when it is called: scikit-learn and MLflow together take seconds, `--help` must not.
 COMMANDS = {
     "demo": ("demo", "the whole loop on the shipped sample: train, register, route, count the savings"),
+    "import": ("import_table", "turn a file of LiteLLM, RouterBench, SPROUT or your own into a table"),
     "simulate": ("simulate", "turn a full-information table into a bandit log with a known truth"),
     "train": ("train", "learn a router from a table or log, write its bundle, register it in MLflow"),
     "evaluate": ("evaluate", "measure a bundle on a table"),

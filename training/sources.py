@@ -6,7 +6,10 @@ import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from router_runtime.errors import ConfigError
 from training.dataset import Table, load_table
+from training.importers import KINDS, import_file
+from training.log_table import load_log
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,41 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments that name a source; exactly one is needed."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--table", type=Path, metavar="DIR", help="folder of prompts, outcomes, models (.parquet)")
+    source.add_argument("--log", type=Path, metavar="DIR", help="folder of logged decisions, attempts and feedback")
+    source.add_argument(
+        "--import",
+        dest="imported",
+        nargs=2,
+        metavar=("KIND", "FILE"),
+        help=f"a file of another system; KIND is {', '.join(KINDS)}",
+    )
+    parser.add_argument("--mapping", type=Path, metavar="YAML", help="column mapping of an imported file")
 
 
 def read_source(args: argparse.Namespace) -> Source:
-    """Reads the source that the arguments name."""
-    return Source(load_table(args.table))
+    """Reads the source that the arguments name.
+
+    Raises:
+        ConfigError: A mapping without an import.
+        DataError: The source cannot be read; says where.
+    """
+    if args.mapping is not None and args.imported is None:
+        raise ConfigError("--mapping describes an imported file: give --import KIND FILE too")
+    if args.table is not None:
+        table = load_table(args.table)
+        return Source(table, _untidy(table))
+    if args.imported is not None:
+        kind, file = args.imported
+        table = import_file(kind, Path(file), args.mapping)
+        return Source(table, table.report.counts(), f"Imported from {Path(file).name} ({kind}).")
+    logged = load_log(args.log)
+    return Source(
+        logged.table,
+        logged.counts(),
+        "Learnt from a log: each prompt was answered by one model, which the policy of the day chose.",
+    )
+
+
+def _untidy(table: Table) -> dict[str, int]:
+    """What was wrong with the rows of a table's files; its labelled rows are counted by the pipeline."""
+    return {name: count for name, count in table.report.counts().items() if "." in name}
