@@ -191,6 +191,8 @@ def _open(db: duckdb.DuckDBPyConnection, root: Path, since: float | None) -> Non
         db.register(f"spool_{place}", spooled)
         name = str(path).replace("'", "''")
         parts.append(f"SELECT *, '{name}' AS file, row_number() OVER () AS row FROM spool_{place}")  # noqa: S608 - a quoted path
+    if not parts and sealed_files(root):
+        raise DataError(f"{root} holds no decisions in the time asked for")
     if not parts:
         raise DataError(f"{root} holds no log: a log is a folder of day=YYYY-MM-DD/*.parquet or spool/*.sqlite")
     db.execute(f"CREATE TEMP VIEW events AS {' UNION ALL '.join(parts)}")

@@ -125,10 +125,11 @@ def load_log(
         TooFewRows: Where fewer decisions get a label than ``rules`` asks for.
     """
     events = read_events(root, since=since, until=until, max_bad_share=max_bad_share)
-    return _log_table(events, rules or LabelRules(min_used=0), root.name or str(root))
+    outside = "" if since is None and until is None else " or one outside the window"
+    return _log_table(events, rules or LabelRules(min_used=0), root.name or str(root), outside)
 
 
-def _log_table(events: LogEvents, rules: LabelRules, name: str) -> LogTable:
+def _log_table(events: LogEvents, rules: LabelRules, name: str, outside: str) -> LogTable:
     decisions = _decision_frame(events.decisions)
     models = _model_names(events.decisions, decisions)
     eligible, (dist, quality, cost) = _matrices(events.decisions, models)
@@ -140,14 +141,17 @@ def _log_table(events: LogEvents, rules: LabelRules, name: str) -> LogTable:
         outcomes=_outcomes(decisions, labels),
         models=_models(decisions, models),
         name=name,
-        report=replace(events.report, skipped={**events.report.skipped, **_feedback_drops(labels)}),
+        report=replace(events.report, skipped={**events.report.skipped, **_feedback_drops(labels, outside)}),
     )
     kept = decisions.drop(columns=["prompt", "features"])
     return LogTable(table, kept, np.nan_to_num(dist), quality, cost, eligible, feedback, labels, events.kinds)
 
 
-def _feedback_drops(labels: Labels) -> dict[str, int]:
-    names = {"unknown_decision": "feedback on an unknown decision", "superseded": "feedback that was repeated"}
+def _feedback_drops(labels: Labels, outside: str) -> dict[str, int]:
+    names = {
+        "unknown_decision": f"feedback on an unknown decision{outside}",
+        "superseded": "feedback that was repeated",
+    }
     return {text: labels.counts[key] for key, text in names.items() if labels.counts.get(key)}
 
 

@@ -1,4 +1,4 @@
-"""JSON Schemas of events and tables, generated from the types of the code; ``python -m training.schema`` writes them."""
+"""JSON Schemas of events and tables from the types of the code; ``python -m training.schema`` writes them."""
 
 from __future__ import annotations
 

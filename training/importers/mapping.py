@@ -13,7 +13,7 @@
     task: category                              # task, domain, group, session, time, pscore: where you have them
     prices: {gpt-5.5: {input: 6, output: 30}}   # USD per million tokens
 
-Without ``prompt``, ``model`` or ``quality`` the columns of these names are read; other fields only where they are named.
+Without ``prompt``, ``model`` or ``quality`` the columns of these names are read; other fields only where named.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def convert(row: Row) -> list[Outcome]:
         quality = number(answer.get("score"), f"{model}.score", 0.0, 1.0)
         if quality is None:
             continue
-        tokens = (
+        count_in, count_out = (
             number(answer.get(f"num_{side}_tokens"), f"{model}.num_{side}_tokens") for side in ("input", "output")
         )
         identity = None if key is None else f"{task or 'sprout'}-{key}"
