@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from router_runtime.chat import ChatChunk, ChatResponse
 from router_runtime.errors import TransportFailure
@@ -63,7 +64,7 @@ class Exchange:
         self._response: Response | None = None
         self._decoder: StreamDecoder | None = None
         self._error: ProviderError | None = None
-        self._ended = False
+        self._ended = self._at_end = False
         self.status: int | None = None
         self.started_content = False
         """To be set once the reader has seen content: from then on the limit is the one between tokens."""
@@ -112,10 +113,9 @@ class Exchange:
             self._watch.close()
             return
         try:
-            if self._ended and self._error is None:
-                await self._watch.limit(response.read(), self._loop.time() + _DRAIN_S, "idle")
-        except (Expired, TransportFailure):
-            self._ended = False  # nothing is lost but the connection
+            if self._ended and not self._at_end and self._error is None:
+                with suppress(Expired, TransportFailure):  # nothing is lost but the connection
+                    await self._watch.limit(response.read(), self._loop.time() + _DRAIN_S, "idle")
         finally:
             self._watch.close()
             await response.aclose()
@@ -146,17 +146,17 @@ class Exchange:
         raise self._adapter.classify(response.status, response.headers, b"".join(parts))
 
     async def _read(self, response: Response) -> bytes:
-        due, kind = self._first_due, "first_token"
-        if self.started_content:
-            due, kind = self._loop.time() + self._provider.idle_timeout_s, "idle"
+        kind: TimeoutKind = "idle" if self.started_content else "first_token"
+        due = self._loop.time() + self._provider.idle_timeout_s if self.started_content else self._first_due
         try:
-            data = await self._watch.limit(response.read(), due, "idle" if kind == "idle" else "first_token")
+            data = await self._watch.limit(response.read(), due, kind)
         except TransportFailure as failure:
             error: ProviderError = StreamCut(str(failure), status=self.status)
         except Expired as expired:
             error = _timeout(expired, self._provider)
         else:
             self._left -= len(data)
+            self._at_end = not data
             if self._left >= 0:
                 return data
             error = MalformedAnswer("the answer is larger than its bound", status=self.status)

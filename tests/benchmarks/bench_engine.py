@@ -3,6 +3,10 @@
 ``python -m tests.benchmarks.bench_engine [--json FILE]`` prints a table: milliseconds a call at concurrency 1, calls a
 second at concurrency 32, milliseconds for a stream of 200 chunks, CPU time for each of them, and how far past its
 deadline a hanging call ends. Variants take turns in small rounds, so that a busy machine is busy for all.
+
+Measured on two shared cores (load 3), engine on aiohttp: 0.39 ms a call (bare httpx 1.19, bare aiohttp 0.21), 1,450
+calls a second at 32 (bare httpx 339), 5.1 ms a stream (bare aiohttp 2.4 when it looks at nothing, 4.2 when it splits
+lines and parses the JSON of each chunk: reading the chunks is most of it), 4 ms past the deadline at worst.
 """
 
 from __future__ import annotations
