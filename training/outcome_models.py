@@ -209,8 +209,8 @@ def _held_rows(
     weight = targets.weight[pairs[:, 0]]
     return _Held(
         pairs,
-        CandidateRows(known, own, label, weight, len(targets.models)),
-        CandidateRows(masked, masked_own, label[hidden], weight[hidden], len(targets.models)),
+        CandidateRows(known, own, label, weight, len(targets.models), pairs[:, 0]),
+        CandidateRows(masked, masked_own, label[hidden], weight[hidden], len(targets.models), pairs[hidden, 0]),
         hidden,
         folds[pairs[:, 0]],
     )
@@ -262,6 +262,7 @@ def _joined(held: _Held, known: npt.NDArray[np.bool_], hidden: npt.NDArray[np.bo
         np.concatenate((held.rows.label[known], held.unknown.label[hidden])),
         np.concatenate((held.rows.weight[known], held.unknown.weight[hidden])),
         held.rows.n_models,
+        np.concatenate((held.rows.prompts[known], held.unknown.prompts[hidden])),
     )
 
 

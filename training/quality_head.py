@@ -9,6 +9,7 @@ import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 
+from training.centred_loss import CENTRING, centred_cross_entropy
 from training.graph_parts import Floats
 
 Doubles = npt.NDArray[np.float64]
@@ -18,27 +19,28 @@ Doubles = npt.NDArray[np.float64]
 class TreeConfig:
     """Settings of the booster; every 100 trees of 15 leaves cost about 40 µs for 20 candidates.
 
-    The rows of one prompt share its difficulty, so a leaf needs many prompts or it remembers them: more trees and
-    smaller leaves made every real table worse (see training/README.md).
+    The rows of one prompt share its difficulty, so a leaf needs many prompts or it remembers them (what was
+    tried stands in training/README.md).
 
     Args:
         rounds: Number of trees; 0 leaves the linear stack alone.
         leaves: Leaves of a tree.
         learning_rate: Shrinkage of each tree.
         min_prompts: Least number of prompts in a leaf; that many rows per model.
+        centring: Share of what a prompt's models have in common that is taken out of the gradient.
         threads: Threads; the result does not depend on them.
     """
 
-    rounds: int = 60
+    rounds: int = 100
     leaves: int = 15
-    learning_rate: float = 0.05
-    min_prompts: int = 100
+    learning_rate: float = 0.03
+    min_prompts: int = 50
+    centring: float = CENTRING
     threads: int = 2
 
     def params(self, n_rows: int, n_models: int, seed: int) -> dict[str, Any]:
-        """LightGBM's parameters: graded labels by cross-entropy, and the same trees from the same seed."""
+        """LightGBM's parameters but the objective: the same trees from the same seed."""
         return {
-            "objective": "cross_entropy",
             "num_leaves": self.leaves,
             "learning_rate": self.learning_rate,
             "min_data_in_leaf": max(5, min(self.min_prompts * n_models, n_rows // 20)),
@@ -65,6 +67,7 @@ class CandidateRows:
         label: float32 [P], quality 0..1.
         weight: float32 [P].
         n_models: How many models there are.
+        prompts: intp [P], which prompt each row is of.
     """
 
     rows: Floats
@@ -72,6 +75,7 @@ class CandidateRows:
     label: Floats
     weight: Floats
     n_models: int
+    prompts: npt.NDArray[np.intp]
 
 
 def fit_trees(data: CandidateRows, config: TreeConfig, seed: int) -> lgb.Booster | None:
@@ -81,7 +85,10 @@ def fit_trees(data: CandidateRows, config: TreeConfig, seed: int) -> lgb.Booster
     dataset = lgb.Dataset(
         np.ascontiguousarray(data.rows), data.label, weight=data.weight, init_score=data.own.astype(np.float64)
     )
-    return lgb.train(config.params(len(data.label), data.n_models, seed), dataset, config.rounds)
+    params = config.params(len(data.label), data.n_models, seed)
+    return lgb.train(
+        params | {"objective": centred_cross_entropy(data.prompts, config.centring)}, dataset, config.rounds
+    )
 
 
 def tree_logits(booster: lgb.Booster | None, rows: Floats, threads: int) -> Doubles:
