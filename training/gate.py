@@ -22,14 +22,14 @@ class GateRules:
         cost_margin: Largest relative rise in mean cost that the interval must exclude (0.02 = 2 %).
         strict_margin: The margin on the side that has no priority to give: quality where ``priority`` is ``cost``.
         segment_margin: A segment fails where its whole interval lies below minus this.
-        min_segment_ess: Segments with less effective data are reported, not judged.
+        min_segment_ess: Segments whose difference rests on less effective data are reported, not judged.
         max_ece: Largest expected calibration error.
         max_p99_ratio: Largest ratio of the challenger's decision p99 to the champion's, on the same machine.
         max_bundle_bytes: Largest bundle.
     """
 
     priority: Priority = "quality"
-    quality_margin: float = 0.01
+    quality_margin: float = 0.015
     cost_margin: float = 0.02
     strict_margin: float = 0.005
     segment_margin: float = 0.0

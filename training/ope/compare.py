@@ -17,7 +17,10 @@ HEADLINE = "sndr"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two policies valued on one log, and their paired difference (first − second)."""
+    """Two policies valued on one log, and their paired difference (first − second).
+
+    The ``ess`` of the difference is that of |w_first − w_second|: 0 where the policies are alike.
+    """
 
     first: Estimate
     second: Estimate
@@ -40,9 +43,12 @@ def compare(
         level: Coverage that the intervals claim.
     """
     phis = [ESTIMATORS[name](policy, log, q_hat) for policy in (first, second)]
-    sizes = [effective_sample_size(importance_weights(policy, log)) for policy in (first, second)]
+    weights = [importance_weights(policy, log) for policy in (first, second)]
+    sizes = [effective_sample_size(one) for one in weights]
     values = [mean_interval(phi, log.cluster, ess=ess, level=level) for phi, ess in zip(phis, sizes, strict=True)]
-    gap = mean_interval(phis[0] - phis[1], log.cluster, ess=min(sizes), level=level)
+    # Rows that both policies treat alike say nothing of the difference: its sample is that of the others alone.
+    apart = effective_sample_size(np.abs(weights[0] - weights[1]))
+    gap = mean_interval(phis[0] - phis[1], log.cluster, ess=apart, level=level)
     return Comparison(values[0], values[1], gap)
 
 

@@ -48,3 +48,14 @@ def test_segments_share_one_level():
     assert set(two) == {"a", "b"}
     assert two["a"].ci_high - two["a"].ci_low > one.ci_high - one.ci_low
     assert two["a"].policy_value == pytest.approx(one.policy_value)
+
+
+def test_the_sample_of_a_difference_is_where_the_policies_differ():
+    log, rows, q_hat = drawn(4)
+    greedy = BANDIT.greedy()[rows]
+    near = greedy.copy()
+    near[:20] = np.roll(greedy[:20], 1, axis=1)
+    far = np.roll(greedy, 1, axis=1)
+    assert compare(greedy, greedy, log, q_hat).difference.ess == 0
+    assert compare(greedy, near, log, q_hat).difference.ess < 20
+    assert compare(greedy, far, log, q_hat).difference.ess > 200
