@@ -6,8 +6,9 @@ attempts with one index the later holds; a malformed event is rejected with file
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from training.event_log import EVENT_SCHEMA, sealed_files, spooled_events
 from training.validation import EXAMPLES, MAX_BAD_SHARE, RowReport
 
 _MEMORY_LIMIT = "4GB"
+_BODY = re.compile(r"\bb\.")
 
 _SHAPES: Mapping[str, str] = {
     "decision": """{"chosen": "VARCHAR", "propensity": "DOUBLE", "session": "VARCHAR", "tier": "VARCHAR",
@@ -81,10 +83,12 @@ _DECISIONS = """
         [c.model FOR c IN b.candidates] AS candidates, [c.probability FOR c IN b.candidates] AS probability,
         [c.quality FOR c IN b.candidates] AS predicted_quality, [c.cost_usd FOR c IN b.candidates] AS predicted_cost,
         calls.* EXCLUDE (decision_id)
-    FROM (SELECT * FROM decision WHERE reason IS NULL QUALIFY row_number() OVER (PARTITION BY decision_id ORDER BY time,
-        file, row) = 1) AS made
-    LEFT JOIN calls USING (decision_id)
-    ORDER BY time, decision_id"""
+    FROM {made} AS made LEFT JOIN calls USING (decision_id)"""
+_ALL = "(SELECT * FROM decision WHERE reason IS NULL)"
+_FIRST = (
+    "(SELECT * FROM decision WHERE reason IS NULL"
+    " QUALIFY row_number() OVER (PARTITION BY decision_id ORDER BY time, file, row) = 1)"
+)
 _CALLS = """
     CREATE TEMP TABLE calls AS
     WITH each AS (
@@ -135,19 +139,20 @@ def read_events(
     with duckdb.connect(":memory:") as db:
         db.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'; SET preserve_insertion_order = false")
         try:
-            return _read(db, root, (since, until), max_bad_share)
+            found = _read(db, root, (since, until), max_bad_share)
         except duckdb.Error as error:
             raise DataError(f"{root} cannot be read as a log ({str(error).splitlines()[0]})") from error
+    return replace(found, decisions=_in_order(found.decisions))  # now that the database's memory is free
 
 
 def _read(
     db: duckdb.DuckDBPyConnection, root: Path, window: tuple[float | None, float | None], max_bad_share: float
 ) -> LogEvents:
     _open(db, root, window[0])
+    _parse(db, window)
     report = RowReport()
     kinds: dict[str, int] = {}
     for kind in _SHAPES:
-        _parse(db, kind, window if kind == "decision" else (None, None))
         found = _report(db, kind)
         if found.seen:
             found.require(f"{root}, {kind}s", max_bad_share)
@@ -157,13 +162,23 @@ def _read(
     if not kinds["decision"]:
         raise DataError(f"{root} holds no decisions{_named(window)}")
     db.execute(_CALLS)
-    decisions = _arrow(db, _DECISIONS)
+    different = _rows(db, "SELECT count(DISTINCT decision_id) FROM decision WHERE reason IS NULL")[0][0]
+    repeats = kinds["decision"] - int(different)
+    decisions = _arrow(db, _DECISIONS.format(made=_FIRST if repeats else _ALL))
     feedback = _arrow(
         db,
         "SELECT decision_id, b.metric AS metric, b.value AS value, b.source AS source, time FROM feedback"
         " WHERE reason IS NULL ORDER BY time, file, row",
     )
-    return LogEvents(decisions, feedback, _less_repeats(report, kinds["decision"] - decisions.num_rows), kinds)
+    return LogEvents(decisions, feedback, _less_repeats(report, repeats), kinds)
+
+
+def _in_order(decisions: pa.Table) -> pa.Table:
+    """By time, then by id; left alone where it is so already, because sorting copies every prompt."""
+    times = decisions["time"].to_numpy()
+    if (times[1:] > times[:-1]).all():
+        return decisions
+    return decisions.sort_by([("time", "ascending"), ("decision_id", "ascending")])
 
 
 def _less_repeats(report: RowReport, repeats: int) -> RowReport:
@@ -208,20 +223,30 @@ def _require_schema(path: Path) -> None:
         raise DataError(f"{path} lacks the column {lacking[0]!r} of an event log")
 
 
-def _parse(db: duckdb.DuckDBPyConnection, kind: str, window: tuple[float | None, float | None]) -> None:
-    """Makes the table of a kind: keys, place, parsed body ``b`` and the reason for a rejection."""
-    checks = " ".join(f"WHEN {bad} THEN '{reason}'" for bad, reason in _CHECKS[kind])
+def _parse(db: duckdb.DuckDBPyConnection, window: tuple[float | None, float | None]) -> None:
+    """Makes a view of each kind: keys, place, parsed body ``b`` and the reason for a rejection; files are read once."""
+    bodies, reasons = [], []
+    for kind, shape in _SHAPES.items():
+        bodies.append(
+            f"CASE WHEN kind = '{kind}' AND json_valid(body) THEN json_transform(body, '{shape}') END AS {kind}_body"
+        )
+        tests = ((_BODY.sub(f"{kind}_body.", bad), why) for bad, why in _CHECKS[kind])
+        checks = " ".join(f"WHEN {bad} THEN '{why}'" for bad, why in tests)
+        reasons.append(f"WHEN kind = '{kind}' THEN CASE {checks} END")
     low, high = (("-inf", "inf")[i] if edge is None else repr(float(edge)) for i, edge in enumerate(window))
+    outside = f"kind = 'decision' AND (time < '{low}'::DOUBLE OR time >= '{high}'::DOUBLE)"
     db.execute(
-        f"""CREATE TEMP TABLE {kind} AS
-        SELECT file, row, decision_id, time, b, CASE WHEN decision_id = '' THEN 'decision_id: is missing'
-            WHEN NOT isfinite(time) THEN 'time: is not finite' {checks} END AS reason
-        FROM (SELECT *, json_transform(body, '{_SHAPES[kind]}') AS b FROM events WHERE kind = '{kind}'
-            AND json_valid(body) AND NOT (time < '{low}'::DOUBLE OR time >= '{high}'::DOUBLE))
-        UNION ALL BY NAME
-        SELECT file, row, decision_id, time, 'body: is not JSON' AS reason FROM events
-        WHERE kind = '{kind}' AND NOT json_valid(body)"""  # noqa: S608 - our own texts
+        f"""CREATE TEMP TABLE parsed AS
+        SELECT *, CASE WHEN NOT valid THEN 'body: is not JSON' WHEN decision_id = '' THEN 'decision_id: is missing'
+            WHEN NOT isfinite(time) THEN 'time: is not finite' {" ".join(reasons)} END AS reason
+        FROM (SELECT file, row, kind, decision_id, time, json_valid(body) AS valid, {", ".join(bodies)}
+            FROM events WHERE NOT ({outside}))"""  # noqa: S608 - our own texts
     )
+    for kind in _SHAPES:
+        db.execute(
+            f"CREATE TEMP VIEW {kind} AS SELECT file, row, decision_id, time, {kind}_body AS b, reason"  # noqa: S608
+            f" FROM parsed WHERE kind = '{kind}'"
+        )
 
 
 def _report(db: duckdb.DuckDBPyConnection, kind: str) -> RowReport:
@@ -244,7 +269,7 @@ def _report(db: duckdb.DuckDBPyConnection, kind: str) -> RowReport:
 def _unknown_kinds(db: duckdb.DuckDBPyConnection) -> RowReport:
     """Events of kinds that a later version may have added: left out and counted."""
     kinds = ", ".join(f"'{kind}'" for kind in _SHAPES)
-    found = _rows(db, f"SELECT count(*) FROM events WHERE kind NOT IN ({kinds})")  # noqa: S608
+    found = _rows(db, f"SELECT count(*) FROM parsed WHERE kind NOT IN ({kinds})")  # noqa: S608
     count = int(found[0][0])
     return RowReport(seen=count, skipped={"unknown kind of event": count} if count else {})
 
