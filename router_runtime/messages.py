@@ -82,7 +82,7 @@ def read_request(
     system_chars = assistant_turns = 0
     for index, message in enumerate(messages):
         if not isinstance(message, Mapping):
-            raise RequestError(f"messages[{index}] is {type(message).__name__}, expected a mapping with role and content")
+            raise RequestError(f"messages[{index}] is {type(message).__name__}, expected a mapping of role and content")
         text = _content_text(message.get("content"), index, counts)
         role = message.get("role")
         if role in ("system", "developer"):

@@ -76,7 +76,8 @@ class Decision:
         candidates: The eligible models, best first; their ``probability`` is the action distribution.
         filtered: Reason by model that was not eligible.
         task: The task profile.
-        policy: Name of the policy, e.g. ``"balanced"``; ``"static"`` where the deadline was missed or no bundle is open.
+        policy: Name of the policy, e.g. ``"balanced"``; ``"static"`` where the deadline was missed or no
+            bundle is open.
         policy_version: Fingerprint of the policy's settings.
         bundle_version: Fingerprint of the bundle, or ``"none"``.
         price_version: Fingerprint of the prices in force.

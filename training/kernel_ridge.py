@@ -1,9 +1,9 @@
 """Ridge regression on hashed text, solved in the dual: many targets, folds and penalties share one Gram matrix.
 
 With X the idf-weighted bag of ids, scaled as the graph scales it, beside the standardised structural numbers, the dual
-coefficients are A = (X Xᵀ + λ·diag(1/w))⁻¹ (Y − mean), the scores of a prompt x are x Xᵀ A, and the weights that the graph needs are
-W = Xᵀ A (Hastie, Tibshirani, Friedman, *The Elements of Statistical Learning*, §5.8.1). Held-out scores of a fold cost
-one smaller factorisation of a part of the same matrix.
+coefficients are A = (X Xᵀ + λ·diag(1/w))⁻¹ (Y − mean), the scores of a prompt x are x Xᵀ A, and the weights that the
+graph needs are W = Xᵀ A (Hastie, Tibshirani, Friedman, *The Elements of Statistical Learning*, §5.8.1). Held-out scores
+of a fold cost one smaller factorisation of a part of the same matrix.
 """
 
 from __future__ import annotations
