@@ -33,6 +33,12 @@ bench: $(VENV)/.dev  ## measure every bar on the real tables of DATA; reports go
 default-bundle: $(VENV)/.training  ## fit models/default on the tables of DATA
 	$(BIN)/python -m training default-bundle --data $(DATA) --out models/default
 
+sample: $(VENV)/.training  ## write data/sample again (seeded; simulated)
+	$(BIN)/python -m training.sample
+
+schema: $(VENV)/.training  ## write data/schema again from the types
+	$(BIN)/python -m training.schema
+
 mlflow-ui: $(VENV)/.training  ## open the comparison of router versions (loopback only)
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 

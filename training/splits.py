@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from router_runtime.errors import TooFewRows
+
 Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
@@ -18,11 +20,17 @@ def grouped_folds(groups: npt.NDArray[np.generic], folds: int, seed: int) -> Int
     Groups are shuffled by ``seed`` and then dealt out, the largest first, to the fold with the fewest rows.
 
     Raises:
-        ValueError: Where ``folds`` is below 2 or above the number of groups.
+        ValueError: Where ``folds`` is below 2.
+        TooFewRows: Where there are fewer groups than folds.
     """
     _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    if not 2 <= folds <= len(sizes):
-        raise ValueError(f"folds is {folds}, it must be in 2..{len(sizes)} (the number of groups)")
+    if folds < 2:
+        raise ValueError(f"folds is {folds}, it must be at least 2")
+    if folds > len(sizes):
+        raise TooFewRows(
+            f"{len(groups)} prompts fall into {len(sizes)} groups of near-duplicates, too few for {folds} folds: "
+            f"{folds - len(sizes)} more different prompts are needed"
+        )
     shuffled = np.random.default_rng(seed).permutation(len(sizes))
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     heap = [(0, fold) for fold in range(folds)]
