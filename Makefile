@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 DATA   ?= ../shared/data
 BIN    := $(VENV)/bin
+# Two test processes with one thread each: two with two threads spend their time waiting for each other.
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 
 .PHONY: help demo test test-slow lint bench default-bundle sample schema mlflow-ui clean
@@ -16,10 +17,10 @@ demo: $(VENV)/.training  ## set up, train on the shipped (simulated) sample, reg
 	@$(BIN)/python -m training demo
 
 test: $(VENV)/.dev  ## set up and run the whole test suite
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
 
 test-slow: $(VENV)/.dev  ## the suites that take long: soak, coverage simulations, many kill -9
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
