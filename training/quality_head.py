@@ -28,7 +28,7 @@ class TreeConfig:
         learning_rate: Shrinkage of each tree.
         min_prompts: Least number of prompts in a leaf; that many rows per model.
         centring: Share of what a prompt's models have in common that is taken out of the gradient.
-        threads: Threads; the result does not depend on them.
+        threads: Threads, on which the result does not depend; 0 = as ``OMP_NUM_THREADS`` says, else all cores.
     """
 
     rounds: int = 100
@@ -36,7 +36,7 @@ class TreeConfig:
     learning_rate: float = 0.03
     min_prompts: int = 50
     centring: float = CENTRING
-    threads: int = 2
+    threads: int = 0
 
     def params(self, n_rows: int, n_models: int, seed: int) -> dict[str, Any]:
         """LightGBM's parameters but the objective: the same trees from the same seed."""
