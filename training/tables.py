@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from training.export import MAX_LOG_TOKENS
 from training.labels_matrix import Floats, Targets
 from training.text_model import model_means
 
@@ -94,7 +95,7 @@ def latency_lines(score: Floats, targets: Targets) -> Floats | None:
         return None
     lines = token_lines(score, targets)
     m = known.shape[1]
-    tokens = np.exp(np.clip(lines[:m, 0] + score[:, None] * lines[:m, 1], 0.0, 11.0))
+    tokens = np.exp(np.clip(lines[:m, 0] + score[:, None] * lines[:m, 1], 0.0, MAX_LOG_TOKENS))
     pooled = _rising(tokens[known], targets.latency[known])
     rows = [_rising(tokens[known[:, j], j], targets.latency[known[:, j], j], pooled) for j in range(m)]
     return np.array([*rows, pooled], dtype=np.float32)

@@ -29,7 +29,7 @@ from router_runtime.provider_errors import (
     UnsupportedByProvider,
 )
 from router_runtime.providers.anthropic_read import AnthropicStream, read_message
-from router_runtime.providers.base import Headers, HttpCall, Target
+from router_runtime.providers.base import Headers, HttpCall, Target, answer_object
 from router_runtime.providers.building import (
     arguments_object,
     calls_of,
@@ -50,7 +50,6 @@ from router_runtime.providers.building import (
 )
 from router_runtime.providers.classify import Make, Report, classified, error_object, limited, made, rejected, report_of
 from router_runtime.providers.decoding import EventStream
-from router_runtime.providers.reading import load_object
 
 _PROVIDER = "Anthropic"
 _VERSION = "2023-06-01"
@@ -95,10 +94,8 @@ class Anthropic:
 
     def parse(self, status: int, headers: Headers, body: bytes) -> ChatResponse:
         """The whole answer; see :class:`~router_runtime.providers.base.Adapter`."""
-        if not 200 <= status < 300:
-            raise self.classify(status, headers, body)
-        raw = load_object(body, "the answer")
-        if raw.get("error") or raw.get("type") == "error":
+        raw = answer_object(self, status, headers, body)
+        if raw.get("type") == "error":
             raise self.classify(status, headers, body)
         return read_message(raw)
 

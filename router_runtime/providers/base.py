@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from router_runtime.chat import ChatChunk, ChatRequest, ChatResponse, Usage
 from router_runtime.errors import ConfigError
 from router_runtime.provider_errors import ContentFiltered, EmptyAnswer, ProviderError, Refused
+from router_runtime.providers.reading import load_object
 
 Headers = Mapping[str, str]
 
@@ -142,3 +143,17 @@ def answer_problem(response: ChatResponse) -> ProviderError | None:
     if not (message.content or "").strip() and not message.tool_calls:
         return EmptyAnswer("the answer holds neither text nor a tool call", code=choice.finish_reason)
     return None
+
+
+def answer_object(adapter: Adapter, status: int, headers: Headers, body: bytes) -> dict[str, Any]:
+    """The JSON object of a good answer, as every format's ``parse`` begins.
+
+    Raises:
+        ProviderError: The status is not 2xx, the body holds an error, or it is no JSON object.
+    """
+    if not 200 <= status < 300:
+        raise adapter.classify(status, headers, body)
+    raw = load_object(body, "the answer")
+    if raw.get("error"):
+        raise adapter.classify(status, headers, body)
+    return raw

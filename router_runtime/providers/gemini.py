@@ -16,7 +16,7 @@ from urllib.parse import quote
 from router_runtime.chat import JSON, ChatRequest, ChatResponse
 from router_runtime.errors import RequestError
 from router_runtime.provider_errors import ProviderError
-from router_runtime.providers.base import Headers, HttpCall, Target
+from router_runtime.providers.base import Headers, HttpCall, Target, answer_object
 from router_runtime.providers.building import (
     arguments_object,
     calls_of,
@@ -38,7 +38,6 @@ from router_runtime.providers.building import (
 from router_runtime.providers.decoding import EventStream
 from router_runtime.providers.gemini_errors import classify
 from router_runtime.providers.gemini_read import GeminiStream, read_answer
-from router_runtime.providers.reading import load_object
 
 _PROVIDER = "Gemini"
 _CARRIED = frozenset({"frequency_penalty", "presence_penalty"})
@@ -70,11 +69,7 @@ class Gemini:
 
     def parse(self, status: int, headers: Headers, body: bytes) -> ChatResponse:
         """The whole answer; see :class:`~router_runtime.providers.base.Adapter`."""
-        if not 200 <= status < 300:
-            raise self.classify(status, headers, body)
-        raw = load_object(body, "the answer")
-        if raw.get("error"):
-            raise self.classify(status, headers, body)
+        raw = answer_object(self, status, headers, body)
         return read_answer(raw)
 
     def classify(self, status: int, headers: Headers, body: bytes) -> ProviderError:

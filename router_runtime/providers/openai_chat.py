@@ -21,7 +21,7 @@ from router_runtime.chat import (
     Usage,
 )
 from router_runtime.provider_errors import MalformedAnswer, ProviderError
-from router_runtime.providers.base import Headers, HttpCall, Target
+from router_runtime.providers.base import Headers, HttpCall, Target, answer_object
 from router_runtime.providers.building import fitted, merged, post, put
 from router_runtime.providers.classify import classified, error_object, report_of
 from router_runtime.providers.decoding import EventStream
@@ -86,11 +86,7 @@ class OpenAIChat:
 
     def parse(self, status: int, headers: Headers, body: bytes) -> ChatResponse:
         """The whole answer; see :class:`~router_runtime.providers.base.Adapter`."""
-        if not 200 <= status < 300:
-            raise self.classify(status, headers, body)
-        raw = load_object(body, "the answer")
-        if raw.get("error"):
-            raise self.classify(status, headers, body)
+        raw = answer_object(self, status, headers, body)
         choices = tuple(_choice(choice) for choice in objs(raw.get("choices"), "choices"))
         if not choices:
             raise MalformedAnswer("the answer has no choices")

@@ -14,7 +14,7 @@ from typing import Any
 from router_runtime.chat import JSON, ChatRequest, ChatResponse
 from router_runtime.errors import RequestError
 from router_runtime.provider_errors import ProviderError
-from router_runtime.providers.base import Headers, HttpCall, Target
+from router_runtime.providers.base import Headers, HttpCall, Target, answer_object
 from router_runtime.providers.building import (
     calls_of,
     choice_of,
@@ -34,7 +34,6 @@ from router_runtime.providers.classify import classified, error_object, report_o
 from router_runtime.providers.decoding import EventStream
 from router_runtime.providers.openai_errors import OPENAI_CODES, inner_status
 from router_runtime.providers.openai_responses_read import ResponsesStream, read_response
-from router_runtime.providers.reading import load_object
 
 _PROVIDER = "OpenAI's Responses format"
 #: Chat Completions' parameters that this format does not have.
@@ -75,11 +74,7 @@ class OpenAIResponses:
 
     def parse(self, status: int, headers: Headers, body: bytes) -> ChatResponse:
         """The whole answer; see :class:`~router_runtime.providers.base.Adapter`."""
-        if not 200 <= status < 300:
-            raise self.classify(status, headers, body)
-        raw = load_object(body, "the answer")
-        if raw.get("error"):
-            raise self.classify(status, headers, body)
+        raw = answer_object(self, status, headers, body)
         return read_response(raw)
 
     def classify(self, status: int, headers: Headers, body: bytes) -> ProviderError:
