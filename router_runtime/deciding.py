@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from router_runtime.features import Features
 from router_runtime.filters import too_expensive
 from router_runtime.messages import Request
 from router_runtime.policy import PolicySettings
-from router_runtime.records import Candidate, LatencyNeed, Modality, TaskProfile
+from router_runtime.records import Candidate, LatencyNeed, Modality, Slate, TaskProfile
 from router_runtime.snapshot import View
 
 Floats = npt.NDArray[np.float64]
@@ -123,12 +123,16 @@ def choose(
     return Choice(chosen, float(probability[chosen]), score, probability, order)
 
 
-def candidates(predicted: Predicted, choice: Choice) -> tuple[Candidate, ...]:
-    """The records of all candidates, best first."""
+def candidates(predicted: Predicted, choice: Choice) -> Slate:
+    """The records of all candidates, best first, made when they are looked at."""
+    return Slate(partial(_rows, predicted, choice))
+
+
+def _rows(predicted: Predicted, choice: Choice) -> tuple[Candidate, ...]:
     view, order = predicted.view, choice.order
     places = order.tolist()
     latency = [None if ms != ms else ms for ms in predicted.latency_ms[order].tolist()]  # NaN is not itself
-    columns: tuple[Iterable[object], ...] = (
+    columns: tuple[Iterable[Any], ...] = (
         [view.names[i] for i in places],
         predicted.quality[order].tolist(),
         repeat(predicted.input_tokens),
@@ -139,25 +143,7 @@ def candidates(predicted: Predicted, choice: Choice) -> tuple[Candidate, ...]:
         choice.probability[order].tolist(),
         [view.known[i] for i in places],
     )
-    # Filled by column through their slots: a frozen dataclass's own constructor takes three times as long.
-    made = [object.__new__(Candidate) for _ in places]
-    for put, column in zip(_SETTERS, columns, strict=True):
-        deque(map(put, made, column), maxlen=0)
-    return tuple(made)
-
-
-_FIELDS = (
-    "model",
-    "quality",
-    "input_tokens",
-    "output_tokens",
-    "cost_usd",
-    "latency_ms",
-    "score",
-    "probability",
-    "known",
-)
-_SETTERS = tuple(getattr(Candidate, name).__set__ for name in _FIELDS)
+    return tuple(map(Candidate, *columns))
 
 
 def task_profile(predicted: Predicted, request: Request, latency_need: LatencyNeed) -> TaskProfile:

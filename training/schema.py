@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -89,7 +89,7 @@ def _type(hint: Any) -> dict[str, Any]:
         return {"anyOf": [_type(arg) for arg in args]}
     if origin is Literal:
         return {"enum": list(args)}
-    if origin is tuple:
+    if origin in (tuple, Sequence):
         return {"type": "array", "items": _type(args[0])}
     if origin is dict:
         return {"type": "object", "additionalProperties": _type(args[1])}
