@@ -112,7 +112,7 @@ def choose(
     else:
         weights = view.weights(labels) if settings.strategy == "capability-first" else None
     score = policy.scores(predicted.quality, predicted.cost_usd, predicted.latency_ms, None, health, settings, weights)
-    order = np.argsort(-score, kind="stable")
+    order = (-score).argsort(kind="stable")
     if settings.exploration == "none":
         best = int(order[0])
         probability = np.zeros(len(score))

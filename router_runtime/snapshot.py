@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -94,7 +95,7 @@ class View:
     labels: Mapping[str, Floats]
     filtered: Mapping[str, str]
 
-    @property
+    @cached_property
     def smallest_window(self) -> float:
         """Tokens that fit every candidate; infinity where there is none."""
         return float(self.windows.min()) if len(self.names) else math.inf
