@@ -7,16 +7,22 @@ the batch goes to the fallback, and the store is tried again with the next one.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from router_runtime.errors import StoreError
 from router_runtime.hooks import Decided, RouterEvent
 from router_runtime.records import Event, uuid7
 from router_runtime.stores.base import EventStore, Row, to_row
+from router_runtime.stores.forward import forward
+from router_runtime.stores.opening import local_folder, open_store
+from router_runtime.stores.spool import Spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class OutcomeLog:
         fallback: Where they go while ``store`` fails (a local spool beside a remote store).
         capacity: Events that may wait; beyond it ``offer`` drops.
         batch: Events in one commit.
+        recovered: Called on the writing thread when the store takes events and the fallback may hold some; a
+            StoreError of it means: again after the next batch.
         linger_s: How long the thread gathers offered events before it commits; an ``append`` is written at once.
         new_id: Makes the key of an event.
     """
@@ -63,12 +71,14 @@ class OutcomeLog:
         store: EventStore,
         *,
         fallback: EventStore | None = None,
+        recovered: Callable[[], object] | None = None,
         capacity: int = 10_000,
         batch: int = 512,
         linger_s: float = 0.05,
         new_id: Callable[[], str] = uuid7,
     ) -> None:
-        self._store, self._fallback = store, fallback
+        self._store, self._fallback, self._recovered = store, fallback, recovered
+        self._behind = recovered is not None  # an earlier process may have left something
         self._capacity, self._batch, self._linger_s, self._new_id = capacity, batch, linger_s, new_id
         self._queue: deque[tuple[Event, _Ticket | None]] = deque()
         self._state = threading.Condition()
@@ -186,6 +196,8 @@ class OutcomeLog:
             self._busy = 0
             self._state.notify_all()
         _answer(waiting, error_seen)
+        if written:
+            self._catch_up()
 
     def _commit(self, rows: list[Row]) -> tuple[int, int, StoreError | None]:
         """(rows in the store, rows in the fallback, what went wrong where they are in neither)."""
@@ -198,11 +210,42 @@ class OutcomeLog:
                 return 0, 0, error
         else:
             return len(rows), 0, None
+        self._behind = self._recovered is not None
         try:
             self._fallback.append(rows)
         except StoreError as error:
             return 0, 0, error
         return 0, len(rows), None
+
+    def _catch_up(self) -> None:
+        """Tells that the store answers again, until that has worked once."""
+        if self._behind and self._recovered is not None:
+            try:
+                self._recovered()
+            except StoreError:  # away again: the rows stay where they are
+                return
+            self._behind = False
+
+
+def open_log(place: str | Path, outbox: Path) -> OutcomeLog:
+    """The log at ``place``: a folder, its ``dir:///`` URL, or a remote store with ``outbox`` for the time it is away.
+
+    Raises:
+        ConfigError: Where ``place`` is no store, or its driver is not installed.
+    """
+    store = open_store(place)
+    if local_folder(place) is not None:
+        return OutcomeLog(store)
+    where = urlsplit(str(place))
+    name = hashlib.sha256(f"{where.scheme}://{where.hostname}:{where.port}{where.path}".encode()).hexdigest()[:16]
+    folder = outbox / name  # one for each store: what was meant for one must not go to another
+    spare = Spool(folder)
+
+    def catch_up() -> None:
+        spare.close()
+        forward(folder, store)
+
+    return OutcomeLog(store, fallback=spare, recovered=catch_up)
 
 
 def _answer(tickets: list[_Ticket], error: StoreError | None) -> None:

@@ -25,7 +25,7 @@ from router_runtime.hooks import DeadlineMissed, Decided, Observer, RouterEvent
 from router_runtime.live import Live
 from router_runtime.messages import Messages, Request, read_request
 from router_runtime.options import Options, RouteOptions
-from router_runtime.outcome_log import OutcomeLog
+from router_runtime.outcome_log import OutcomeLog, open_log
 from router_runtime.overrides import default_state_dir
 from router_runtime.providers.catalog import adapter
 from router_runtime.records import Decision, uuid7
@@ -33,7 +33,6 @@ from router_runtime.registry import IntentEntry, Registry
 from router_runtime.registry_reader import DEFAULT_REGISTRY
 from router_runtime.registry_yaml import did_you_mean
 from router_runtime.snapshot import Needs, Plan, Snapshot, View, Wish
-from router_runtime.stores.opening import open_store
 
 LogPrompts = Literal["full", "features", "none"]
 
@@ -276,7 +275,7 @@ def _settings(given: dict[str, Any]) -> RouterSettings:
     """Settings as they were given to :meth:`Router.open`."""
     log = given.get("log")
     if isinstance(log, str | Path):
-        log = OutcomeLog(open_store(log))
+        log = open_log(log, default_state_dir() / "outbox")
     observers = tuple(given.get("observers", ())) + (() if log is None else (log.observe,))
     return RouterSettings(**{**given, "log": log, "observers": observers})
 

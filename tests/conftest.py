@@ -1,14 +1,17 @@
 """Fixtures for all tests: the real tables where they are, a registry to edit, a clock that only a test moves."""
 
 import shutil
+import uuid
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from router_runtime.bundle import open_bundle
 from router_runtime.bundle_writer import write_bundle
 from router_runtime.registry import Registry
 from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry, parse_registry
+from tests.postgres_server import postgres_server
 from tests.training.graph_examples import fitted_parts, prompts
 from training.export import export_graph
 
@@ -40,6 +43,23 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"the real tables are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """URL of a PostgreSQL of this test process."""
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres):
+    """URL of a new, empty database."""
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield postgres.removesuffix("postgres") + name
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

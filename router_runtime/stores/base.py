@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from router_runtime.records import Event, to_dict
@@ -29,6 +29,10 @@ class Row:
     body: str
 
 
+COLUMNS = tuple(one.name for one in fields(Row))
+"""Names of a row's columns, the same in every store."""
+
+
 class EventStore(Protocol):
     """An append-only home of events."""
 
@@ -45,6 +49,18 @@ class EventStore(Protocol):
         ...
 
 
+class RemoteStore(EventStore, Protocol):
+    """A store on another machine, which many processes share; training takes a copy of the days that it needs."""
+
+    def read(self, since: float = ..., batch: int = ...) -> Iterator[Sequence[Row]]:
+        """Events with time ≥ ``since`` in order of time, each once, in portions of about ``batch``.
+
+        Raises:
+            StoreError: Where the store cannot be read.
+        """
+        ...
+
+
 def to_row(event: Event, row_id: str) -> Row:
     """``event`` as a row under the key ``row_id``.
 
@@ -57,5 +73,9 @@ def to_row(event: Event, row_id: str) -> Row:
 
 
 def dump(data: dict[str, Any]) -> str:
-    """Compact JSON; values that JSON does not know are refused (``meta`` of feedback is the caller's)."""
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """Compact JSON; values that JSON does not know are refused (``meta`` of feedback is the caller's).
+
+    A lone surrogate, which no store can hold, becomes ``?``.
+    """
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

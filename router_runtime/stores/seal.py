@@ -18,10 +18,8 @@ from itertools import groupby
 from pathlib import Path
 
 from router_runtime.errors import StoreError
-from router_runtime.stores.base import Row
+from router_runtime.stores.base import COLUMNS, Row
 from router_runtime.stores.spool import claim, read_spool, remove_spool, spool_files
-
-_COLUMNS = ("id", "kind", "decision_id", "time", "body")
 
 
 @dataclass(slots=True)
@@ -79,7 +77,7 @@ def _write(path: Path, rows: Iterator[Row]) -> Path:
     import pyarrow as pa  # here, not above: an extra, and nothing that a request needs may load it
     import pyarrow.parquet as pq
 
-    types = {name: pa.float64() if name == "time" else pa.string() for name in _COLUMNS}
+    types = {name: pa.float64() if name == "time" else pa.string() for name in COLUMNS}
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()])
     columns = list(zip(*((row.id, row.kind, row.decision_id, row.time, row.body) for row in rows), strict=True))
     table = pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)

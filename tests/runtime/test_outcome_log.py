@@ -1,5 +1,6 @@
 """The outcome log never blocks the call, counts what it drops, and falls back."""
 
+import json
 import threading
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from router_runtime.errors import StoreError
 from router_runtime.outcome_log import LogStats, OutcomeLog
 from router_runtime.records import Attempt, Feedback
 from router_runtime.stores.base import Row
+from router_runtime.stores.spool import Spool, read_spool, spool_files
 
 
 class Memory:
@@ -128,3 +130,12 @@ def test_closed_means_closed() -> None:
     assert not log.offer(attempt(2))
     with pytest.raises(StoreError, match="closed"):
         log.append(attempt(3))
+
+
+def test_a_lone_surrogate_stops_nothing(tmp_path):
+    """No store can hold one, and a prompt may carry one."""
+    log = OutcomeLog(Spool(tmp_path))
+    log.append(Feedback("d", 1.0, "thumbs", 1.0, meta={"said": "汉 \ud800"}))
+    log.close()
+    (row,) = (row for path in spool_files(tmp_path) for row in read_spool(path))
+    assert json.loads(row.body)["meta"] == {"said": "汉 ?"}
