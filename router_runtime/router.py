@@ -19,7 +19,7 @@ from router_runtime.deciding import Choice, Floats, Predicted
 from router_runtime.errors import ConfigError, NoCandidateError
 from router_runtime.execution import Engine
 from router_runtime.experiments import enroll
-from router_runtime.features import Features, extract
+from router_runtime.features import FEATURES_VERSION, Features, extract
 from router_runtime.filters import HealthView, estimate_tokens, fit_context, fit_health, needed_capabilities
 from router_runtime.hooks import DeadlineMissed, Decided, Observer, RouterEvent
 from router_runtime.live import Live
@@ -334,4 +334,4 @@ def _labels(snapshot: Snapshot, options: Options, intent: IntentEntry | None, pr
 
 def _as_logged(features: Features) -> dict[str, Any]:
     """JSON-ready."""
-    return {"ids": features.ids.tolist(), "structural": [round(float(x), 6) for x in features.structural]}
+    return {"version": FEATURES_VERSION, "ids": features.ids.tolist(), "structural": features.structural.tolist()}

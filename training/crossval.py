@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from router_runtime.features import Features
 from training.baselines import BASELINES, Fit, Prompts
 from training.dataset import Table
+from training.feature_matrix import AnyFeatures
 from training.graph_parts import GraphParts
 from training.held_out import HeldOut
 from training.progress import QUIET, Progress
 from training.served import predict_table, served_parts
 from training.sweep import Predicted, Truth
 
-Learn = Callable[[Table], GraphParts]
-"""Fits a router on a table; :func:`training.outcome_models.fit` behind its settings."""
+Learn = Callable[[Table, AnyFeatures], GraphParts]
+"""Fits a router on a table and the features of its prompts; :func:`training.outcome_models.fit` behind its settings."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Folds:
 def out_of_fold(
     table: Table,
     held: HeldOut,
-    features: Sequence[Features],
+    features: AnyFeatures,
     folds: Folds,
     learn: Learn,
     progress: Progress = QUIET,
@@ -53,20 +54,21 @@ def out_of_fold(
 
     Args:
         table: What is learnt from.
-        held: The complete part of it that is measured; ``folds`` and ``features`` are of its prompts.
-        features: Of the held prompts, in order.
+        held: The complete part of it that is measured; ``folds`` is of its prompts.
+        features: Of the prompts of ``table``, in order.
         folds: The split of the held prompts.
         learn: Fits a router.
         progress: Says which fold is being fitted.
     """
     quality, cost = np.full((2, *held.truth.quality.shape), np.nan)
+    place = pd.Index(table.prompts["prompt_id"]).get_indexer(held.table.prompts["prompt_id"])
     for fold in folds.test:
         rows = folds.index == fold
         progress.say(f"fold {fold + 1}: learning without {rows.sum()} held-out prompts")
-        parts = learn(table.take(_unseen(table, held, rows)))
-        found = predict_table(
-            served_parts(parts), held.table.take(rows), [features[i] for i in np.flatnonzero(rows).tolist()]
-        )
+        unseen = _unseen(table, held, rows)
+        parts = learn(table.take(unseen), features.take(unseen))
+        asked = (features[i] for i in place[rows].tolist())
+        found = predict_table(served_parts(parts), held.table.take(rows), asked)
         quality[rows], cost[rows] = found.quality, found.cost
     return Predicted(quality, cost)
 

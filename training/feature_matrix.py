@@ -13,6 +13,8 @@ from router_runtime.features import HASH_SIZE, Features, extract
 from router_runtime.messages import Request
 from training.progress import QUIET, Progress
 
+Rows = npt.NDArray[np.intp] | npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class FeatureMatrix:
@@ -36,7 +38,7 @@ class FeatureMatrix:
         ids = self.ids[self.offsets[row] : self.offsets[row + 1]].astype(np.int64)
         return Features(ids, self.structural[row])
 
-    def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> FeatureMatrix:
+    def take(self, rows: Rows) -> FeatureMatrix:
         """The prompts ``rows``, in that order."""
         where = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
         parts = [self.ids[self.offsets[row] : self.offsets[row + 1]] for row in where]
@@ -44,10 +46,45 @@ class FeatureMatrix:
         ids = np.concatenate(parts) if parts else self.ids[:0]
         return FeatureMatrix(ids, offsets, self.structural[where])
 
+    def packed(self) -> FeatureMatrix:
+        """Itself: each prompt has its own row already."""
+        return self
+
     def bag(self) -> sp.csr_matrix:
         """Which ids each prompt holds, as a 0/1 float32 matrix [n, HASH_SIZE]."""
         ones = np.ones(len(self.ids), dtype=np.float32)
         return sp.csr_matrix((ones, self.ids.astype(np.int32), self.offsets), shape=(len(self), HASH_SIZE))
+
+
+@dataclass(frozen=True)
+class RepeatedFeatures:
+    """Features of n prompts of which many are the same: a week's log asks the same things again.
+
+    Args:
+        distinct: Of the D different prompts.
+        code: int64 [n], the different prompt that each one is.
+    """
+
+    distinct: FeatureMatrix
+    code: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    def __getitem__(self, row: int) -> Features:
+        """The features of one prompt, as the graph reads them."""
+        return self.distinct[int(self.code[row])]
+
+    def take(self, rows: Rows) -> RepeatedFeatures:
+        """The prompts ``rows``, in that order."""
+        return RepeatedFeatures(self.distinct, self.code[rows])
+
+    def packed(self) -> FeatureMatrix:
+        """With a row of its own for each prompt."""
+        return self.distinct.take(self.code)
+
+
+AnyFeatures = FeatureMatrix | RepeatedFeatures
 
 
 def featurise(prompts: Sequence[str | Request], progress: Progress = QUIET) -> FeatureMatrix:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from training.crossval import Learn
 from training.dataset import Table
+from training.feature_matrix import AnyFeatures
 from training.graph_parts import GraphParts
 from training.outcome_models import LearnConfig, fit
 from training.progress import QUIET, Progress
@@ -14,8 +15,8 @@ from training.progress import QUIET, Progress
 def learner(config: LearnConfig, progress: Progress = QUIET) -> Learn:
     """:func:`training.outcome_models.fit` with its settings."""
 
-    def learn(table: Table) -> GraphParts:
-        return fit(table, config, progress=progress).parts
+    def learn(table: Table, features: AnyFeatures | None = None) -> GraphParts:
+        return fit(table, config, features=features, progress=progress).parts
 
     return learn
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from router_runtime.errors import DataError, RowError
+from router_runtime.features import FEATURES_VERSION, STRUCTURAL
 from training.event_log import EVENT_SCHEMA, sealed_files, spooled_events
 from training.validation import EXAMPLES, MAX_BAD_SHARE, RowReport
 
@@ -28,8 +29,9 @@ _SHAPES: Mapping[str, str] = {
     "decision": """{"chosen": "VARCHAR", "propensity": "DOUBLE", "session": "VARCHAR", "tier": "VARCHAR",
         "user_hash": "VARCHAR", "intent": "VARCHAR", "arm": "VARCHAR", "labels": ["VARCHAR"], "policy": "VARCHAR",
         "policy_version": "VARCHAR", "bundle_version": "VARCHAR", "price_version": "VARCHAR", "prompt": "VARCHAR",
-        "features": "JSON", "task": {"domain": "VARCHAR"}, "candidates": [{"model": "VARCHAR",
-        "probability": "DOUBLE", "quality": "DOUBLE", "cost_usd": "DOUBLE"}]}""",
+        "features": {"version": "INTEGER", "ids": ["USMALLINT"], "structural": ["FLOAT"]},
+        "task": {"domain": "VARCHAR"},
+        "candidates": [{"model": "VARCHAR", "probability": "DOUBLE", "quality": "DOUBLE", "cost_usd": "DOUBLE"}]}""",
     "attempt": """{"index": "BIGINT", "model": "VARCHAR", "provider": "VARCHAR", "status": "BIGINT",
         "error": "VARCHAR", "input_tokens": "DOUBLE", "output_tokens": "DOUBLE", "cost_usd": "DOUBLE",
         "billed": "BOOLEAN", "latency_ms": "DOUBLE", "response_model": "VARCHAR"}""",
@@ -53,6 +55,13 @@ _CHECKS: Mapping[str, tuple[tuple[str, str], ...]] = {
             "NOT coalesce(abs(list_sum([c.probability FOR c IN b.candidates IF c.model = b.chosen]) - b.propensity)"
             " <= 1e-6, false)",
             "propensity: is not the probability of the chosen model",
+        ),
+        (f"b.features.version <> {FEATURES_VERSION}", "features: are of another version"),
+        (
+            "b.features IS NOT NULL AND NOT coalesce(list_count(b.features.ids) = len(b.features.ids)"
+            f" AND list_count(b.features.structural) = {len(STRUCTURAL)}"
+            f" AND len(b.features.structural) = {len(STRUCTURAL)}, false)",
+            f"features: are not hash ids and {len(STRUCTURAL)} structural numbers",
         ),
     ),
     "attempt": (
@@ -79,7 +88,7 @@ _DECISIONS = """
         b.user_hash AS user_hash, b.intent AS intent, b.arm AS arm, b.policy AS policy,
         b.policy_version AS policy_version, b.bundle_version AS bundle_version, b.price_version AS price_version,
         coalesce(b.labels[1], b.task.domain, 'unknown') AS task, coalesce(b.task.domain, 'unknown') AS domain,
-        b.prompt AS prompt, b.features::VARCHAR AS features,
+        b.prompt AS prompt, b.features.ids AS feature_ids, b.features.structural AS structural,
         [c.model FOR c IN b.candidates] AS candidates, [c.probability FOR c IN b.candidates] AS probability,
         [c.quality FOR c IN b.candidates] AS predicted_quality, [c.cost_usd FOR c IN b.candidates] AS predicted_cost,
         calls.* EXCLUDE (decision_id)

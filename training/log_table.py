@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from training.dataset import Table
-from training.feature_matrix import FeatureMatrix, featurise, pack
+from training.feature_matrix import RepeatedFeatures
 from training.labels import FEEDBACK_COLUMNS, LabelRules, Labels, combine
 from training.log_events import LogEvents, read_events
-from training.near_duplicates import near_duplicate_groups
+from training.log_features import feature_groups, read_features
 from training.ope.decisions import LoggedDecisions
 from training.prices import implied_prices
 from training.validation import MAX_BAD_SHARE
@@ -37,9 +35,10 @@ class LogTable:
 
     Args:
         table: ``prompts`` has one row for each decision (``prompt_id`` is the decision's id; also ``time``,
-            ``session``, ``tier`` …; ``features`` holds JSON where the log has no text); ``outcomes`` one for each
-            answered one: the **served** model, quality and ``weight`` of its label (NaN and 0 without one), tokens,
-            cost and latency of its answer, ``chosen`` and its ``pscore``.
+            ``session``, ``tier`` …; ``text`` is empty where the log holds none); ``outcomes`` one for each answered
+            one: the **served** model, quality and ``weight`` of its label (NaN and 0 without one), tokens, cost and
+            latency of its answer, ``chosen`` and its ``pscore``.
+        features: Of the n requests: those that were logged, else of the text; each different one is read once.
         decisions: One row for each decision: ``decision_id, time, chosen, served, pscore, attempts, total_cost_usd`` …
         action_dist: π_b, float64[n, A], 0 where not eligible.
         predicted_quality, predicted_cost: What the router predicted, float64[n, A], NaN where it said nothing.
@@ -50,6 +49,7 @@ class LogTable:
     """
 
     table: Table
+    features: RepeatedFeatures
     decisions: pd.DataFrame
     action_dist: Floats
     predicted_quality: Floats
@@ -70,14 +70,6 @@ class LogTable:
         kinds = {f"events.{kind}": count for kind, count in self.kinds.items()}
         return {**self.table.report.counts(), **kinds, **labels}
 
-    def features(self) -> FeatureMatrix:
-        """Features of the n requests: those that were logged, else of the text; each different text is read once."""
-        logged = self.table.prompts["features"].tolist()
-        payload = [text if stored is None or pd.isna(stored) else stored for text, stored in self._texts(logged)]
-        code, distinct = pd.factorize(np.asarray(payload, dtype=object))
-        stored_codes = set(code[[stored is not None and not pd.isna(stored) for stored in logged]].tolist())
-        return _featurised([str(text) for text in distinct], stored_codes).take(code)
-
     def logged_decisions(self) -> LoggedDecisions:
         """The decisions as off-policy evaluation reads them."""
         column = self.decisions
@@ -91,13 +83,10 @@ class LogTable:
             cost=column["total_cost_usd"].to_numpy(dtype=np.float64),
             predicted_quality=self.predicted_quality,
             predicted_cost=self.predicted_cost,
-            features=self.features(),
+            features=self.features,
             session=_sessions(column),
             segments={name: self.table.prompts[name].fillna("none").to_numpy(dtype=np.str_) for name in SEGMENTS},
         )
-
-    def _texts(self, logged: list[Any]) -> list[tuple[str, Any]]:
-        return list(zip(self.table.prompts["text"].tolist(), logged, strict=True))
 
 
 def load_log(
@@ -130,6 +119,7 @@ def load_log(
 
 
 def _log_table(events: LogEvents, rules: LabelRules, name: str, outside: str) -> LogTable:
+    features = read_features(events.decisions)
     decisions = _decision_frame(events.decisions)
     models = _model_names(events.decisions, decisions)
     eligible, (dist, quality, cost) = _matrices(events.decisions, models)
@@ -137,14 +127,14 @@ def _log_table(events: LogEvents, rules: LabelRules, name: str, outside: str) ->
     answering = decisions[["decision_id"]].assign(model=decisions["served"].fillna(decisions["chosen"]))
     labels = combine(feedback, answering, rules)
     table = Table(
-        prompts=_prompts(decisions),
+        prompts=_prompts(decisions, features),
         outcomes=_outcomes(decisions, labels),
         models=_models(decisions, models),
         name=name,
         report=replace(events.report, skipped={**events.report.skipped, **_feedback_drops(labels, outside)}),
     )
-    kept = decisions.drop(columns=["prompt", "features"])
-    return LogTable(table, kept, np.nan_to_num(dist), quality, cost, eligible, feedback, labels, events.kinds)
+    kept = decisions.drop(columns=["prompt", "has_features"])
+    return LogTable(table, features, kept, np.nan_to_num(dist), quality, cost, eligible, feedback, labels, events.kinds)
 
 
 def _feedback_drops(labels: Labels, outside: str) -> dict[str, int]:
@@ -159,7 +149,8 @@ def _decision_frame(found: pa.Table) -> pd.DataFrame:
     """The flat columns, the answer's numbers in columns of their own."""
     answer = found["answer"]
     names = {"input_tokens": "i", "output_tokens": "o", "cost_usd": "c", "latency_ms": "l"}
-    flat = found.drop_columns([*_LISTS, "answer"])
+    flat = found.drop_columns([*_LISTS, "feature_ids", "structural", "answer"])
+    flat = flat.append_column("has_features", found["feature_ids"].is_valid())
     for name, member in names.items():
         flat = flat.append_column(name, pc.struct_field(answer, member))
     frame: pd.DataFrame = flat.to_pandas()
@@ -191,13 +182,13 @@ def _matrices(found: pa.Table, models: list[str]) -> tuple[npt.NDArray[np.bool_]
     return eligible, parts
 
 
-def _prompts(decisions: pd.DataFrame) -> pd.DataFrame:
-    text = decisions["prompt"].fillna("")
-    key = text.where(text != "", decisions["features"].fillna(decisions["decision_id"]))
-    prompts = decisions[["decision_id", "task", "domain", "features", "time", *_TEXT]]
+def _prompts(decisions: pd.DataFrame, features: RepeatedFeatures) -> pd.DataFrame:
+    prompts = decisions[["decision_id", "task", "domain", "time", *_TEXT]]
     prompts = prompts.rename(columns={"decision_id": "prompt_id"})
-    prompts.insert(1, "text", text.astype("str"))
-    prompts.insert(4, "group", near_duplicate_groups(key.tolist()))
+    prompts.insert(1, "text", decisions["prompt"].fillna("").astype("str"))
+    nothing = (decisions["prompt"].isna() & ~decisions["has_features"]).to_numpy()
+    groups = np.where(nothing, "g-" + decisions["decision_id"].to_numpy(dtype=object), feature_groups(features))
+    prompts.insert(4, "group", groups)
     return prompts
 
 
@@ -235,20 +226,3 @@ def _sessions(decisions: pd.DataFrame) -> Ints:
     """A number for each session, int64[n]; decisions without one have each their own."""
     own = decisions["session"].where(decisions["session"].notna(), "\x00" + decisions["decision_id"])
     return np.asarray(pd.factorize(own)[0], dtype=np.int64)
-
-
-def _featurised(payload: list[str], stored: set[int]) -> FeatureMatrix:
-    """Features of texts, and of those payloads (by index) that are features already."""
-    if not stored:
-        return featurise(payload)
-    ids, structural = [], []
-    for place, item in enumerate(payload):
-        if place in stored:
-            found = json.loads(item)
-            ids.append(np.asarray(found["ids"], dtype=np.uint16))
-            structural.append(np.asarray(found["structural"], dtype=np.float32))
-        else:
-            one = featurise([item])
-            ids.append(one.ids)
-            structural.append(one.structural[0])
-    return pack(ids, structural)

@@ -11,9 +11,10 @@ import numpy as np
 
 from training.crossval import Learn
 from training.dataset import Table
+from training.feature_matrix import AnyFeatures
 from training.progress import QUIET, Progress
 from training.reliability import expected_calibration_error
-from training.served import features_of, predict_table, served_parts
+from training.served import predict_table, served_parts
 from training.splits import grouped_folds
 from training.sweep import Floats
 
@@ -25,7 +26,13 @@ def is_log(table: Table) -> bool:
 
 
 def logged_report(
-    table: Table, learn: Learn, *, folds: int = 5, seed: int = 0, progress: Progress = QUIET
+    table: Table,
+    features: AnyFeatures,
+    learn: Learn,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    progress: Progress = QUIET,
 ) -> dict[str, Any]:
     """Calibration and Brier score of the logged answers in one held-out fold, beside those of each model's mean.
 
@@ -37,7 +44,8 @@ def logged_report(
     rows = index == 0
     progress.say(f"learning without {rows.sum()} held-out prompts")
     seen, held = table.take(~rows), table.take(rows)
-    found = predict_table(served_parts(learn(seen)), held, features_of(str(t) for t in held.prompts["text"]))
+    asked = (features[i] for i in np.flatnonzero(rows).tolist())
+    found = predict_table(served_parts(learn(seen, features.take(~rows))), held, asked)
     quality = held.matrix("quality")
     means = np.nanmean(np.where(np.isfinite(seen.matrix("quality")), seen.matrix("quality"), np.nan), axis=0)
     means = np.where(np.isfinite(means), means, np.nanmean(means))

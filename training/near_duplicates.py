@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
+from router_runtime.features import GRAM_START
+
 U64 = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 
@@ -38,9 +40,22 @@ def near_duplicate_groups(texts: Sequence[str]) -> list[str]:
     key_code, distinct = pd.factorize(np.array([template_key(str(text)) for text in different], dtype=object))
     code = key_code[place]
     labels = _joined(signatures([str(key) for key in distinct]))
-    hashes = pd.util.hash_array(np.asarray(distinct, dtype=object))
-    names = pd.Series(hashes).groupby(labels).transform("min").to_numpy()
-    return [f"g{name:016x}" for name in names[code]]
+    names = _named(labels, pd.util.hash_array(np.asarray(distinct, dtype=object)))
+    return [names[index] for index in code]
+
+
+def group_names(signature: U64) -> list[str]:
+    """A group name for each row of :func:`id_signatures`, as :func:`near_duplicate_groups` gives one to a text."""
+    own = signature[:, 0].copy()
+    for column in signature.T[1:]:
+        own = _mix(own * np.uint64(3) + column)
+    return _named(_joined(signature), own)
+
+
+def _named(labels: Ints, hashes: U64) -> list[str]:
+    """``g`` and the least hash of each row's component."""
+    least = pd.Series(hashes).groupby(labels).transform("min").to_numpy()
+    return [f"g{name:016x}" for name in least]
 
 
 def template_key(text: str) -> str:
@@ -52,9 +67,38 @@ def template_key(text: str) -> str:
 
 def signatures(keys: Sequence[str]) -> U64:
     """MinHash signatures uint64[n, HASHES] of the word triples of normalised texts."""
-    salts = np.random.default_rng(20_260_401).integers(1, 2**63, HASHES, dtype=np.uint64) | np.uint64(1)
+    salts = _salts()
     parts = [_chunk_signatures(keys[start : start + _CHUNK], salts) for start in range(0, len(keys), _CHUNK)]
     return np.concatenate(parts)
+
+
+def id_signatures(ids: npt.NDArray[np.uint16], offsets: Ints) -> U64:
+    """MinHash signatures uint64[n, HASHES] of hashed words and pairs of words (``FeatureMatrix.ids``, ``offsets``).
+
+    Digits are words here like any other, so short siblings of one template stand apart, which texts' groups join.
+    """
+    salts = _salts()
+    rows = len(offsets) - 1
+    edges = range(0, rows, _CHUNK)
+    parts = [_id_chunk(ids, offsets[start : min(start + _CHUNK, rows) + 1], salts) for start in edges]
+    return np.concatenate([np.empty((0, HASHES), np.uint64), *parts])
+
+
+def _id_chunk(ids: npt.NDArray[np.uint16], offsets: Ints, salts: U64) -> U64:
+    part = ids[offsets[0] : offsets[-1]]
+    words = part < GRAM_START
+    kept = np.concatenate(([0], np.cumsum(words)))[offsets - offsets[0]]
+    some = kept[1:] > kept[:-1]
+    hashed = _mix(part[words].astype(np.uint64) + np.uint64(1))
+    out = np.zeros((len(offsets) - 1, len(salts)), dtype=np.uint64)  # a request without words is like others without
+    for place, salt in enumerate(salts):
+        if some.any():
+            out[some, place] = np.minimum.reduceat(_mix(hashed * salt), kept[:-1][some])
+    return out
+
+
+def _salts() -> U64:
+    return np.random.default_rng(20_260_401).integers(1, 2**63, HASHES, dtype=np.uint64) | np.uint64(1)
 
 
 def _chunk_signatures(keys: Sequence[str], salts: U64) -> U64:

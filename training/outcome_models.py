@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from training.calibration import fit_calibration
 from training.dataset import Table
-from training.feature_matrix import FeatureMatrix, featurise
+from training.feature_matrix import AnyFeatures, FeatureMatrix, featurise
 from training.graph_parts import Floats, GraphParts
 from training.kernel_ridge import Gram
 from training.labels_matrix import Targets, targets_of
@@ -98,7 +98,7 @@ def fit(
     table: Table,
     config: LearnConfig = LearnConfig(),  # frozen
     *,
-    features: FeatureMatrix | None = None,
+    features: AnyFeatures | None = None,
     progress: Progress = QUIET,
 ) -> OutcomeModel:
     """Fits a router on a full-information table or on a log (one model per prompt).
@@ -117,7 +117,7 @@ def fit(
         features = featurise([str(text) for text in table.prompts["text"]], progress)
     labelled = np.flatnonzero(everything.labelled.any(axis=1))
     sample = _sample(labelled, config.text_rows, config.seed)
-    targets, matrix = everything.take(sample), features.take(sample)
+    targets, matrix = everything.take(sample), features.take(sample).packed()
     progress.say(f"text scores of {len(sample):,} prompts × {len(targets.models)} models")
     gram = Gram.of(matrix)
     folds = grouped_folds(targets.groups, config.folds, config.seed)

@@ -11,15 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from training.dataset import Table
+from training.feature_matrix import AnyFeatures
 from training.fingerprints import data_fingerprint, price_fingerprint
 from training.graph_parts import GraphParts
 from training.model_card import METRICS, model_card, value_at
 from training.run_record import RunRecord
-from training.served import features_of
 
 
 def make_manifest(
-    table: Table, parts: GraphParts, report: Mapping[str, Any] | None, rows: Mapping[str, int]
+    table: Table,
+    features: AnyFeatures,
+    parts: GraphParts,
+    report: Mapping[str, Any] | None,
+    rows: Mapping[str, int],
 ) -> dict[str, Any]:
     """All that the bundle says of itself, but for what :func:`write_bundle` fills in."""
     quality, cost = table.matrix("quality"), table.matrix("cost_usd")
@@ -27,7 +31,7 @@ def make_manifest(
     return {
         "models": [_model_entry(name, places.get(name), quality, cost) for name in parts.models],
         "domains": list(parts.domains),
-        "structural_medians": _medians(table),
+        "structural_medians": _medians(features),
         "calibration": dict(report["calibration"]) if report else {},
         "training_window": training_window(table, rows),
         "fingerprints": {"data_sha256": data_fingerprint(table), "prices_sha256": price_fingerprint([table])},
@@ -50,9 +54,10 @@ def _model_entry(
     return entry
 
 
-def _medians(table: Table) -> list[float]:
-    sample = features_of(str(text) for text in table.prompts["text"].iloc[:: max(1, len(table.prompts) // 2000)])
-    return [float(value) for value in np.median(np.stack([one.structural for one in sample]), axis=0)]
+def _medians(features: AnyFeatures) -> list[float]:
+    step = max(1, len(features) // 2000)
+    sample = np.stack([features[row].structural for row in range(0, len(features), step)])
+    return [float(value) for value in np.median(sample, axis=0)]
 
 
 def training_window(table: Table, rows: Mapping[str, int]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from router_runtime.features import extract
+from router_runtime.features import FEATURES_VERSION, extract
 from router_runtime.messages import Request
 from router_runtime.records import Attempt, Candidate, Decision, Feedback, TaskProfile, to_dict, uuid7
 from training.dataset import Table
@@ -211,7 +211,7 @@ def _count(value: float) -> int | None:
 def _features(text: str) -> dict[str, Any]:
     """As the router logs them."""
     found = extract(Request(text=text))
-    return {"ids": found.ids.tolist(), "structural": [round(float(x), 6) for x in found.structural]}
+    return {"version": FEATURES_VERSION, "ids": found.ids.tolist(), "structural": found.structural.tolist()}
 
 
 def _rest(record: Mapping[str, Any], omitted: tuple[str, ...], own: Mapping[str, Any]) -> str:

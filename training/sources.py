@@ -8,6 +8,7 @@ from pathlib import Path
 
 from router_runtime.errors import ConfigError
 from training.dataset import Table, load_table
+from training.feature_matrix import AnyFeatures
 from training.importers import KINDS, import_file
 from training.log_table import load_log
 
@@ -20,11 +21,13 @@ class Source:
         table: The table.
         counts: Rows that reading has counted.
         note: A sentence about the data for the model card, or None.
+        features: Of the table's prompts, where reading made them: a log's, which may hold no text.
     """
 
     table: Table
     counts: dict[str, int] = field(default_factory=dict)
     note: str | None = None
+    features: AnyFeatures | None = None
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +66,7 @@ def read_source(args: argparse.Namespace) -> Source:
         logged.table,
         logged.counts(),
         "Learnt from a log: each prompt was answered by one model, which the policy of the day chose.",
+        logged.features,
     )
 
 

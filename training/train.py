@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from router_runtime.bundle import Bundle, open_bundle
 from router_runtime.bundle_writer import write_bundle
@@ -21,6 +22,7 @@ from training.crossval import Folds, Learn, baselines_out_of_fold, out_of_fold, 
 from training.dataset import Table
 from training.evaluate import evaluate_predictions
 from training.export import export_graph
+from training.feature_matrix import AnyFeatures, featurise
 from training.figures import report_figures
 from training.held_out import HeldOut, held_out
 from training.logged import is_log, logged_report
@@ -53,7 +55,7 @@ class TrainSettings:
     """How to train.
 
     Args:
-        learn: Fits a router on a table.
+        learn: Fits a router on a table and the features of its prompts.
         seed: Seed of splits, bootstrap and learning.
         folds: Folds of the split by group.
         every_fold: Hold out every fold in turn; else one fold only, which is faster.
@@ -105,6 +107,7 @@ def train(
     settings: TrainSettings,
     *,
     tracker: VersionStore | None,
+    features: AnyFeatures | None = None,
     counts: Mapping[str, int] | None = None,
     progress: Progress = QUIET,
 ) -> Trained:
@@ -115,6 +118,8 @@ def train(
         out: Folder of the bundle; replaced at once when all is done.
         settings: How.
         tracker: The MLflow to register in; None for none.
+        features: Of the table's prompts, in order, where they are at hand (a log's may hold no text); else each prompt
+            is read once, here.
         counts: Rows that reading the source has counted (seen, joined, dropped …).
         progress: Says what is being done.
 
@@ -122,15 +127,16 @@ def train(
         TooFewRows: Where fewer than :data:`MIN_LABELS` labelled rows are left.
         ParityError: Where the graph does not predict what was fitted.
     """
-    usable, rows = usable_rows(table, counts or {})
+    usable, answered, rows = usable_rows(table, counts or {})
     progress.say(f"{rows['rows_used']} of {rows['rows_seen']} rows are used, {len(usable.prompts)} prompts")
-    report, figures = measure(usable, settings, progress)
+    known = _features(usable, progress) if features is None else features.take(answered)
+    report, figures = measure(usable, known, settings, progress)
     progress.say("learning from all rows")
-    parts = settings.learn(usable)
+    parts = settings.learn(usable, known)
     graph = export_graph(parts)
-    difference = check_parity(parts, graph, parity_prompts(usable, len(parts.models)))
+    difference = check_parity(parts, graph, parity_prompts(known, len(parts.models)))
     progress.say(f"exported {len(graph) / 1e6:.2f} MB; parity {difference:.1e}")
-    manifest = make_manifest(usable, parts, report, rows)
+    manifest = make_manifest(usable, known, parts, report, rows)
     card = make_card(usable, report, rows, manifest["fingerprints"], settings.note)
     bundle = open_bundle(write_bundle(out, graph, manifest, card))
     registered = None
@@ -141,8 +147,12 @@ def train(
     return Trained(bundle, report, rows, difference, registered)
 
 
-def usable_rows(table: Table, counted: Mapping[str, int]) -> tuple[Table, dict[str, int]]:
-    """The labelled rows, and how many there were of each kind."""
+def _features(table: Table, progress: Progress) -> AnyFeatures:
+    return featurise([str(text) for text in table.prompts["text"]], progress)
+
+
+def usable_rows(table: Table, counted: Mapping[str, int]) -> tuple[Table, npt.NDArray[np.bool_], dict[str, int]]:
+    """The labelled rows, which prompts [n] they are of, and how many rows there were of each kind."""
     labelled = table.outcomes["quality"].notna()
     known = table.outcomes["prompt_id"].isin(table.prompts["prompt_id"]) & table.outcomes["model"].isin(
         table.models["model"]
@@ -161,24 +171,25 @@ def usable_rows(table: Table, counted: Mapping[str, int]) -> tuple[Table, dict[s
             f"{table.name}: {len(outcomes)} labelled rows are usable, {MIN_LABELS - len(outcomes)} more are needed"
         )
     answered = table.prompts["prompt_id"].isin(outcomes["prompt_id"]).to_numpy()
-    return replace(table, outcomes=outcomes).take(answered), rows
+    return replace(table, outcomes=outcomes).take(answered), answered, rows
 
 
 def measure(
-    table: Table, settings: TrainSettings, progress: Progress
+    table: Table, features: AnyFeatures, settings: TrainSettings, progress: Progress
 ) -> tuple[dict[str, Any] | None, dict[str, bytes]]:
     """Figures on held-out prompts; none where there are too few prompts to hold any out."""
     if not settings.measured:
         return None, {}
     if is_log(table):
-        return logged_report(table, settings.learn, folds=settings.folds, seed=settings.seed, progress=progress), {}
+        options = {"folds": settings.folds, "seed": settings.seed}
+        return logged_report(table, features, settings.learn, **options, progress=progress), {}
     try:
         held = held_out(table, settings.pool)
         folds = split(held, settings)
     except TooFewRows as error:
         progress.say(f"nothing is held out: {error}")
         return None, {}
-    ours = out_of_fold(table, held, features_of(held.texts), folds, settings.learn, progress)
+    ours = out_of_fold(table, held, features, folds, settings.learn, progress)
     others = baselines_out_of_fold(held, folds, names=settings.baselines, seed=settings.seed, progress=progress)
     rows = folds.rows
     part, ours, others = restrict(held, rows), ours.take(rows), restrict_all(others, rows)
@@ -201,12 +212,12 @@ def split(held: HeldOut, settings: TrainSettings) -> Folds:
     return Folds(index, tuple(range(folds)) if settings.every_fold else (0,))
 
 
-def parity_prompts(table: Table, n_models: int) -> list[Features]:
-    """Enough prompts for the parity gate: odd texts, then the table's, repeated from the start where they are few."""
+def parity_prompts(features: AnyFeatures, n_models: int) -> list[Features]:
+    """Enough prompts for the parity gate: odd texts, then those learnt from, repeated from the start where few."""
     wanted = max(PARITY_PROMPTS, -(-MIN_ROWS // (n_models + 1)))
-    texts = [*PARITY_TEXTS, *(str(text) for text in table.prompts["text"].head(wanted))]
-    repeats = -(-wanted // len(texts))
-    return (features_of(texts) * repeats)[: max(wanted, len(texts))]
+    prompts = [*features_of(PARITY_TEXTS), *(features[row] for row in range(min(wanted, len(features))))]
+    repeats = -(-wanted // len(prompts))
+    return (prompts * repeats)[: max(wanted, len(prompts))]
 
 
 def register(tracker: VersionStore, name: str, record: RunRecord, bundle: Bundle) -> Registered:

@@ -14,6 +14,7 @@ import training.representations
 from training.crossval import Folds, baselines_out_of_fold, out_of_fold
 from training.dataset import Table, load_table
 from training.evaluate import evaluate_predictions, pair_by_family
+from training.feature_matrix import featurise
 from training.figures import report_figures
 from training.fingerprints import data_fingerprint
 from training.held_out import HeldOut, held_out
@@ -64,7 +65,7 @@ def measure_table(bench: Bench, name: str) -> tuple[dict, dict[str, bytes]]:
     bench.progress.say(f"== {name}: {len(held.texts)} prompts × {len(held.truth.models)} models")
     others = cached_baselines(bench, held, folds)
     learn = learner(bench.config, bench.progress)
-    ours = out_of_fold(held.table, held, features_of(held.texts), folds, learn, bench.progress)
+    ours = out_of_fold(held.table, held, featurise(held.texts), folds, learn, bench.progress)
     keep(bench, f"ours-{name}", ours)
     report = evaluate_predictions(held, ours, others, replicates=REPLICATES, seed=bench.seed)
     report["families"] = pair_by_family(held.truth, {"ours": ours, **others}, seed=bench.seed)

@@ -11,9 +11,9 @@ from tests.training.graph_examples import linear_parts
 from tests.training.table_examples import small_table
 from training.crossval import Folds, baselines_out_of_fold, out_of_fold, restrict, restrict_all
 from training.evaluate import evaluate_predictions
+from training.feature_matrix import featurise
 from training.figures import report_figures
 from training.held_out import held_out
-from training.served import features_of
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,12 @@ def folds_of(held, test=(0, 1, 2)):
 def test_every_held_out_prompt_is_predicted_without_its_group(held):
     seen = []
 
-    def learn(table):
+    def learn(table, _features):
         seen.append(set(table.prompts["group"]))
         return replace(linear_parts(3, 2), models=("cheap", "middle", "dear"))
 
     folds = folds_of(held)
-    found = out_of_fold(held.table, held, features_of(held.texts), folds, learn)
+    found = out_of_fold(held.table, held, featurise(held.texts), folds, learn)
     assert np.isfinite(found.quality).all()
     assert found.quality.shape == (120, 3)
     for fold, groups in enumerate(seen):
@@ -44,7 +44,7 @@ def test_every_held_out_prompt_is_predicted_without_its_group(held):
 def test_one_holdout_leaves_the_rest_unpredicted(held):
     folds = folds_of(held, test=(1,))
     parts = replace(linear_parts(3, 2), models=("cheap", "middle", "dear"))
-    found = out_of_fold(held.table, held, features_of(held.texts), folds, lambda table: parts)
+    found = out_of_fold(held.table, held, featurise(held.texts), folds, lambda _table, _features: parts)
     assert np.array_equal(np.isfinite(found.quality).all(axis=1), folds.rows)
     part = restrict(held, folds.rows)
     assert part.counts["prompts_used"] == folds.rows.sum() == len(part.texts)

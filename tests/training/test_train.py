@@ -16,7 +16,7 @@ from training.run_record import Registered
 from training.train import TrainSettings, train, usable_rows
 
 
-def learn(table):
+def learn(table, _features):
     return replace(linear_parts(3, 2), models=("cheap", "middle", "dear"))
 
 
@@ -74,11 +74,14 @@ def test_a_failed_check_leaves_the_old_bundle_and_registers_nothing(tmp_path):
     store = Store()
     old = train(small_table(300), tmp_path / "out", SETTINGS, tracker=None)
 
-    def spoilt(table):
-        parts = learn(table)
+    def spoilt(table, features):
+        parts = learn(table, features)
         return replace(parts, tokens=parts.tokens * np.float32("nan"))
 
-    settings = replace(SETTINGS, learn=lambda table: spoilt(table) if len(table.prompts) == 300 else learn(table))
+    def at_last(table, features):
+        return (spoilt if len(table.prompts) == 300 else learn)(table, features)
+
+    settings = replace(SETTINGS, learn=at_last)
     with pytest.raises(ConfigError, match="tokens holds a value that is not finite"):
         train(small_table(300), tmp_path / "out", settings, tracker=store)
     assert store.kept == []
@@ -95,7 +98,7 @@ def test_unlabelled_rows_and_unknown_models_are_counted():
     table = small_table(100)
     table.outcomes.loc[:4, "quality"] = np.nan
     table.outcomes.loc[10:12, "model"] = "stranger"
-    usable, rows = usable_rows(table, {})
+    usable, _, rows = usable_rows(table, {})
     assert rows["rows_seen"] == 300
     assert rows["rows_dropped_unlabelled"] == 5
     assert rows["rows_dropped_unknown_prompt_or_model"] == 3

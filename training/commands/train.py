@@ -55,7 +55,15 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         note=source.note,
     )
     tracker = None if args.no_mlflow else Tracker()
-    done = train(source.table, args.out, settings, tracker=tracker, counts=source.counts, progress=progress)
+    done = train(
+        source.table,
+        args.out,
+        settings,
+        tracker=tracker,
+        features=source.features,
+        counts=source.counts,
+        progress=progress,
+    )
     return summary(done), summary_text(done)
 
 

@@ -28,7 +28,7 @@ def learnt_quality(log: LogTable, fold: Ints, config: LearnConfig | None = None,
     Raises:
         TooFewRows: Where a fold leaves too few labels to learn from.
     """
-    features, settings = log.features(), config or LearnConfig()
+    features, settings = log.features, config or LearnConfig()
 
     def learn(train: Rows) -> Predictor:
         progress.say(f"reward model: learning from {train.sum():,} of {len(train):,} decisions")

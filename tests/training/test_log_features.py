@@ -1,0 +1,114 @@
+"""A log says the same to the learner with text, with redacted text or with features alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from router_runtime.errors import TooManyBadRows
+from router_runtime.features import FEATURES_VERSION, STRUCTURAL, extract
+from router_runtime.messages import Request
+from tests.training.table_examples import small_table
+from tests.training.test_log_table import decision, good, write
+from training.export import export_graph
+from training.feature_matrix import featurise
+from training.learner import learner
+from training.log_features import feature_groups, read_features
+from training.log_table import load_log
+from training.outcome_models import LearnConfig
+from training.quality_head import TreeConfig
+from training.simulated_log import simulate
+from training.simulated_world import SimulationSettings
+
+SMALL = LearnConfig(text_rows=300, trees=TreeConfig(rounds=5, threads=1))
+
+
+def logged(text, version=FEATURES_VERSION):
+    found = extract(Request(text))
+    return {"version": version, "ids": found.ids.tolist(), "structural": found.structural.tolist()}
+
+
+def requests(prompts, features, intents=None):
+    """The columns that reading a log gives, from lists with None where nothing was logged."""
+    names = ("prompt", "intent", "feature_ids", "structural")
+    stored = [None if one is None else one["ids"] for one in features]
+    numbers = [None if one is None else one["structural"] for one in features]
+    columns = (prompts, intents or [None] * len(prompts), stored, numbers)
+    kinds = (pa.string(), pa.string(), pa.list_(pa.uint16()), pa.list_(pa.float32()))
+    arrays = [pa.array(column, type=kind) for column, kind in zip(columns, kinds, strict=True)]
+    return pa.table(dict(zip(names, arrays, strict=True)))
+
+
+def same(one, two):
+    return np.array_equal(one.ids, two.ids) and np.array_equal(one.structural, two.structural)
+
+
+def test_a_log_of_text_and_one_of_features_give_the_same_model(tmp_path):
+    table, graphs = small_table(120), []
+    for mode in ("full", "features"):
+        simulate(table, tmp_path / mode, SimulationSettings(policy="uniform", log_prompts=mode), 600, seed=1)
+        log = load_log(tmp_path / mode)
+        graphs.append(export_graph(learner(SMALL)(log.table, log.features)))
+    assert graphs[0] == graphs[1]
+
+
+def test_logged_features_are_preferred_and_equal_requests_are_kept_once():
+    found = read_features(
+        requests(
+            ["a secret question", "[redacted]", None, "a secret question"],
+            [None, logged("a secret question"), logged("something else"), None],
+        )
+    )
+    assert found.code.tolist() == [0, 0, 1, 0]
+    assert len(found.distinct) == 2
+    assert same(found[1], extract(Request("a secret question")))
+    assert same(found[2], extract(Request("something else")))
+
+
+def test_the_declared_intent_is_part_of_a_request():
+    found = read_features(requests(["hi", "hi", "hi"], [None] * 3, ["greet", None, "greet"]))
+    assert found.code.tolist() == [0, 1, 0]
+    assert same(found[0], extract(Request("hi", intent="greet")))
+
+
+def test_a_decision_without_text_and_features_stands_alone(tmp_path):
+    log = load_log(write(tmp_path, [*(replace(decision(f"n{i}"), prompt=None) for i in range(3)), *good()]))
+    assert log.table.prompts["group"].nunique() >= 4
+
+
+@pytest.mark.parametrize(
+    ("features", "reason"),
+    [
+        (logged("x", version=FEATURES_VERSION + 1), "decision.features: are of another version"),
+        ({"ids": [70_000], "structural": [0.0] * len(STRUCTURAL)}, "decision.features: are not hash ids"),
+        ({"ids": [1], "structural": [0.5]}, "decision.features: are not hash ids"),
+        ({"ids": "many"}, "decision.features: are not hash ids"),
+    ],
+)
+def test_malformed_features_are_rejected(tmp_path, features, reason):
+    log = load_log(write(tmp_path, [*good(), decision("x", features=features)]))
+    (found,) = log.table.report.rejected
+    assert found.startswith(reason)
+
+
+def test_many_malformed_features_stop_it(tmp_path):
+    with pytest.raises(TooManyBadRows, match="decisions: 3 of 43"):
+        load_log(write(tmp_path, [*good(), *(decision(f"x{i}", features={"ids": []}) for i in range(3))]))
+
+
+def test_groups_of_features_join_near_duplicates_only():
+    base = "Please write a short story about a river that forgets its own name and meets a bridge at night"
+    texts = [base, base.upper() + "!", base.replace("short", "very short"), "What is the capital of France?", "", "?!"]
+    found = read_features(requests(texts, [None] * len(texts)))
+    groups = feature_groups(found).tolist()
+    assert groups[0] == groups[1] == groups[2]
+    assert groups[3] != groups[0]
+    assert groups == feature_groups(read_features(requests([None] * 6, [logged(text) for text in texts]))).tolist()
+
+
+def test_repeated_features_unpack_to_a_row_each():
+    found = read_features(requests(["b", "a", "b"], [None] * 3))
+    packed, apart = found.take(np.array([2, 1])).packed(), featurise(["b", "a"])
+    for member in ("ids", "offsets", "structural"):
+        np.testing.assert_array_equal(getattr(packed, member), getattr(apart, member))
