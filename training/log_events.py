@@ -7,11 +7,12 @@ attempts with one index the later holds; a malformed event is rejected with file
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -34,7 +35,7 @@ _SHAPES: Mapping[str, str] = {
         "candidates": [{"model": "VARCHAR", "probability": "DOUBLE", "quality": "DOUBLE", "cost_usd": "DOUBLE"}]}""",
     "attempt": """{"index": "BIGINT", "model": "VARCHAR", "provider": "VARCHAR", "status": "BIGINT",
         "error": "VARCHAR", "input_tokens": "DOUBLE", "output_tokens": "DOUBLE", "cost_usd": "DOUBLE",
-        "billed": "BOOLEAN", "latency_ms": "DOUBLE", "response_model": "VARCHAR"}""",
+        "billed": "BOOLEAN", "latency_ms": "DOUBLE", "first_token_ms": "DOUBLE", "response_model": "VARCHAR"}""",
     "feedback": """{"metric": "VARCHAR", "value": "DOUBLE", "source": "VARCHAR"}""",
 }
 """Members that are read of each kind; another type than this reads as null."""
@@ -109,6 +110,10 @@ _CALLS = """
             FILTER (error IS NULL) AS answer
     FROM each GROUP BY decision_id"""
 
+FEEDBACK = """
+    SELECT decision_id, b.metric AS metric, b.value AS value, b.source AS source, time FROM feedback
+    WHERE reason IS NULL ORDER BY time, file, row"""
+
 
 @dataclass(frozen=True, eq=False)
 class LogEvents:
@@ -145,18 +150,50 @@ def read_events(
         DataError: Where there is no log, a file cannot be read, or no decision is left.
         TooManyBadRows: Above the bound.
     """
+    with checked_log(root, since=since, until=until, max_bad_share=max_bad_share) as (db, report, kinds):
+        different = _rows(db, "SELECT count(DISTINCT decision_id) FROM decision WHERE reason IS NULL")[0][0]
+        repeats = kinds["decision"] - int(different)
+        decisions = _arrow(db, _DECISIONS.format(made=_FIRST if repeats else _ALL))
+        feedback = _arrow(db, FEEDBACK)
+    report = _less_repeats(report, repeats)
+    return LogEvents(_in_order(decisions), feedback, report, kinds)  # sorted now that the database's memory is free
+
+
+class CheckedLog(NamedTuple):
+    """A log as DuckDB views ``decision``, ``attempt``, ``feedback`` (``decision_id, time, b, reason``) and a table
+    ``calls``, one row for each decision with attempts; good rows have a null ``reason``.
+    """
+
+    db: duckdb.DuckDBPyConnection
+    report: RowReport
+    kinds: dict[str, int]
+
+
+@contextmanager
+def checked_log(
+    root: Path,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    max_bad_share: float = MAX_BAD_SHARE,
+) -> Iterator[CheckedLog]:
+    """The checked events of a log, to be asked as long as the block lives. (Arguments of :func:`read_events`.)
+
+    Raises:
+        DataError: As there.
+        TooManyBadRows: Above the bound.
+    """
     with duckdb.connect(":memory:") as db:
         db.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'; SET preserve_insertion_order = false")
         try:
-            found = _read(db, root, (since, until), max_bad_share)
+            yield _checked(db, root, (since, until), max_bad_share)
         except duckdb.Error as error:
             raise DataError(f"{root} cannot be read as a log ({str(error).splitlines()[0]})") from error
-    return replace(found, decisions=_in_order(found.decisions))  # now that the database's memory is free
 
 
-def _read(
+def _checked(
     db: duckdb.DuckDBPyConnection, root: Path, window: tuple[float | None, float | None], max_bad_share: float
-) -> LogEvents:
+) -> CheckedLog:
     _open(db, root, window[0])
     _parse(db, window)
     report = RowReport()
@@ -171,15 +208,7 @@ def _read(
     if not kinds["decision"]:
         raise DataError(f"{root} holds no decisions{_named(window)}")
     db.execute(_CALLS)
-    different = _rows(db, "SELECT count(DISTINCT decision_id) FROM decision WHERE reason IS NULL")[0][0]
-    repeats = kinds["decision"] - int(different)
-    decisions = _arrow(db, _DECISIONS.format(made=_FIRST if repeats else _ALL))
-    feedback = _arrow(
-        db,
-        "SELECT decision_id, b.metric AS metric, b.value AS value, b.source AS source, time FROM feedback"
-        " WHERE reason IS NULL ORDER BY time, file, row",
-    )
-    return LogEvents(decisions, feedback, _less_repeats(report, repeats), kinds)
+    return CheckedLog(db, report, kinds)
 
 
 def _in_order(decisions: pa.Table) -> pa.Table:

@@ -122,7 +122,7 @@ def _log_table(events: LogEvents, rules: LabelRules, name: str, outside: str) ->
     features = read_features(events.decisions)
     decisions = _decision_frame(events.decisions)
     models = _model_names(events.decisions, decisions)
-    eligible, (dist, quality, cost) = _matrices(events.decisions, models)
+    eligible, (dist, quality, cost) = candidate_matrices(events.decisions, models)
     feedback: pd.DataFrame = events.feedback.to_pandas()[list(FEEDBACK_COLUMNS)]
     answering = decisions[["decision_id"]].assign(model=decisions["served"].fillna(decisions["chosen"]))
     labels = combine(feedback, answering, rules)
@@ -164,7 +164,7 @@ def _model_names(found: pa.Table, decisions: pd.DataFrame) -> list[str]:
     return sorted(named | set(decisions["served"].dropna()))
 
 
-def _matrices(found: pa.Table, models: list[str]) -> tuple[npt.NDArray[np.bool_], list[Floats]]:
+def candidate_matrices(found: pa.Table, models: list[str]) -> tuple[npt.NDArray[np.bool_], list[Floats]]:
     """Eligible bool[n, A], and probability, predicted quality and cost float64[n, A], NaN where not eligible."""
     lists = found["candidates"].combine_chunks()
     row = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -14,7 +14,7 @@ import numpy as np
 
 from router_runtime.errors import ConfigError
 from training.dataset import Table
-from training.simulated_world import Floats, Ints, SimulationSettings, World, day_policy, day_utility, make_world
+from training.simulated_world import Bools, Floats, Ints, SimulationSettings, World, day_policy, day_utility, make_world
 
 NOBODY = -1
 """Index of the served model where every one was down."""
@@ -35,6 +35,7 @@ class Simulated:
         action: Index of the chosen model, int64[n].
         served: Index of the model that answered, :data:`NOBODY` where none did, int64[n].
         pscore: Exact probability of the choice, float64[n].
+        held: Decisions of the baseline arm, where one model is fixed, bool[n].
     """
 
     world: World
@@ -46,6 +47,7 @@ class Simulated:
     action: Ints
     served: Ints
     pscore: Floats
+    held: Bools
 
     @property
     def reward(self) -> Floats:
@@ -55,6 +57,8 @@ class Simulated:
 
     def truth(self) -> dict[str, Any]:
         """What is known about this log: the value of its policy, of every single model and of the oracle; JSON-ready.
+
+        A baseline arm is no part of its policy.
 
         Values hold for prompts drawn uniformly from the pool and for the chosen model, as if no model were ever down.
         """
@@ -83,7 +87,7 @@ def draw(table: Table, settings: SimulationSettings, n: int, seed: int) -> Simul
     """Decisions on n prompts drawn uniformly with replacement; the same arguments give the same decisions.
 
     Raises:
-        ConfigError: Where ``n`` is below 1.
+        ConfigError: Where ``n`` is below 1, or the holdout's model is not known on every prompt.
         DataError: Where the table has nothing to decide on.
     """
     if n < 1:
@@ -95,8 +99,27 @@ def draw(table: Table, settings: SimulationSettings, n: int, seed: int) -> Simul
     day = np.minimum((time - settings.start) // 86_400, settings.days - 1).astype(np.int64)
     session = rng.integers(max(round(n / settings.session_length), 1), size=n)
     action, pscore = _choose(world, settings, prompt, day, rng.random(n))
+    held = _held(settings, session, seed)
+    if settings.holdout_model:
+        action, pscore = np.where(held, _holdout_model(world, settings), action), np.where(held, 1.0, pscore)
     served = _serve(world, settings, prompt, time, action, seed)
-    return Simulated(world, settings, prompt, day, time, session, action, served, pscore)
+    return Simulated(world, settings, prompt, day, time, session, action, served, pscore, held)
+
+
+def _held(settings: SimulationSettings, session: Ints, seed: int) -> Bools:
+    """Which decisions belong to a session of the baseline arm, bool[n]."""
+    if not settings.holdout_model:
+        return np.zeros(len(session), dtype=np.bool_)
+    rng = np.random.default_rng([seed, 4])
+    return np.asarray((rng.random(int(session.max()) + 1) < settings.holdout_share)[session])
+
+
+def _holdout_model(world: World, settings: SimulationSettings) -> int:
+    names = world.table.model_names
+    name = settings.holdout_model
+    if name not in names or not world.eligible[:, names.index(name)].all():
+        raise ConfigError(f"holdout_model is {name!r}, it must be a model that the table knows on every prompt")
+    return names.index(name)
 
 
 def _choose(

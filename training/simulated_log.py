@@ -25,6 +25,7 @@ from training.simulated_world import Floats, Ints, SimulationSettings, day_polic
 
 TRUTH_FILE = "truth.json"
 PROVIDER = "simulated"
+ROUTED_ARM, BASELINE_ARM = "holdout/router", "holdout/baseline"
 _CHUNK = 25_000
 _DOWN = 503
 
@@ -87,17 +88,17 @@ class _Writer:
         self._version = -1
         self._dist: Floats = np.empty((0, 0))
         self._score: Floats = np.empty((0, 0))
-        self._decisions: dict[int, str] = {}
+        self._decisions: dict[tuple[int, bool], str] = {}
         self._answers: dict[tuple[int, int], str] = {}
 
     def decisions(self, rows: Ints, ids: list[str]) -> pa.Table:
         """Decision events."""
         drawn = self.drawn
-        columns = (drawn.day, drawn.prompt, drawn.action, drawn.time, drawn.pscore, drawn.session)
+        columns = (drawn.day, drawn.prompt, drawn.action, drawn.time, drawn.pscore, drawn.session, drawn.held)
         bodies = [
             f'{{"id":"{identity}","time":{time!r},"chosen":{self.quoted[action]},"propensity":{pscore!r},'
-            f'"session":"s{session}",{self._decision(day, prompt)}'
-            for identity, day, prompt, action, time, pscore, session in zip(
+            f'"session":"s{session}",{self._decision(day, prompt, held)}'
+            for identity, day, prompt, action, time, pscore, session, held in zip(
                 ids, *(column[rows].tolist() for column in columns), strict=True
             )
         ]
@@ -133,21 +134,23 @@ class _Writer:
         ]
         return _events("feedback", [f"{owner}-{found.metric}" for owner in owners], owners, times, bodies)
 
-    def _decision(self, day: int, prompt: int) -> str:
-        """The members of a decision that its prompt and day decide."""
+    def _decision(self, day: int, prompt: int, held: bool) -> str:
+        """The members of a decision that its prompt, day and arm decide."""
         version = day if self.settings.policy == "drifting" else 0
         if version != self._version:
             self._version, self._decisions = version, {}
             self._dist = day_policy(self.world, self.settings, version)
             self._score = day_utility(self.world, self.settings, version)
-        if prompt not in self._decisions:
-            self._decisions[prompt] = self._encoded(prompt)
-        return self._decisions[prompt]
+        key = (prompt, held)
+        if key not in self._decisions:
+            self._decisions[key] = self._encoded(prompt, held)
+        return self._decisions[key]
 
-    def _encoded(self, prompt: int) -> str:
+    def _encoded(self, prompt: int, held: bool) -> str:
         mode, text = self.settings.log_prompts, self.texts[prompt]
         own = {
-            "candidates": self._candidates(prompt),
+            "candidates": self._candidates(prompt, held),
+            "arm": self._arm(held),
             "task": {**_DECISION["task"], "domain": self.domains[prompt], "domain_probability": 1.0},
             "policy": self.settings.policy,
             "policy_version": f"simulated-{self._version}",
@@ -157,10 +160,17 @@ class _Writer:
         }
         return _rest(_DECISION, ("id", "time", "chosen", "propensity", "session"), own)
 
-    def _candidates(self, prompt: int) -> list[dict[str, Any]]:
-        """The eligible models, best first."""
+    def _arm(self, held: bool) -> str | None:
+        if not self.settings.holdout_model:
+            return None
+        return BASELINE_ARM if held else ROUTED_ARM
+
+    def _candidates(self, prompt: int, held: bool) -> list[dict[str, Any]]:
+        """The eligible models, best first; in the baseline arm the one that is fixed."""
         score = self._score[prompt]
         order = np.argsort(-score, kind="stable")[: int(self.world.eligible[prompt].sum())]
+        if held:
+            order = np.array([self.models.index(self.settings.holdout_model)])
         return [
             _CANDIDATE
             | {
@@ -170,7 +180,7 @@ class _Writer:
                 "output_tokens": float(self.expected_out[prompt, a]),
                 "cost_usd": float(self.world.predicted_cost[prompt, a]),
                 "score": float(score[a]),
-                "probability": float(self._dist[prompt, a]),
+                "probability": 1.0 if held else float(self._dist[prompt, a]),
             }
             for a in order
         ]

@@ -47,6 +47,10 @@ class SimulationSettings:
         delay_hours: Mean delay of feedback (exponential).
         outage_share: Share of hours in which a model is down, 0..1; the next best model then serves.
         log_prompts: ``full``, ``features`` or ``none``.
+        holdout_model: The one model of a randomised baseline arm, known on every prompt; empty = no experiment.
+        holdout_share: Share of the sessions in that arm, 0..1.
+        weak_spot: ``model@task``: a pair whose answers are worse than the logging router believes; empty = none.
+        weak_by: Share of its quality that it loses, 0..1.
     """
 
     policy: PolicyName = "epsilon"
@@ -67,6 +71,10 @@ class SimulationSettings:
     delay_hours: float = 0.0
     outage_share: float = 0.0
     log_prompts: Literal["full", "features", "none"] = "full"
+    holdout_model: str = ""
+    holdout_share: float = 0.1
+    weak_spot: str = ""
+    weak_by: float = 0.5
 
     def __post_init__(self) -> None:
         """Checks names and ranges.
@@ -77,7 +85,7 @@ class SimulationSettings:
         if self.policy not in POLICIES:
             raise ConfigError(f"policy is {self.policy!r}, it must be one of {', '.join(POLICIES)}")
         shares = ("epsilon", "test_rate", "judge_rate", "thumbs_rate", "thumbs_noise", "silence_when_good")
-        for name in (*shares, "outage_share"):
+        for name in (*shares, "outage_share", "holdout_share", "weak_by"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, it must be in 0..1")
         for name in ("temperature", "days", "session_length"):
@@ -123,6 +131,7 @@ def make_world(table: Table, settings: SimulationSettings, seed: int) -> World:
     """The table's core pool (all of it where no model is marked) and the logging router's beliefs.
 
     Raises:
+        ConfigError: Where ``weak_spot`` names no model and task of the pool.
         DataError: Where no prompt has a quality and a cost for any model.
     """
     pool = table.core() if table.models["core_pool"].astype(bool).any() else table
@@ -135,7 +144,20 @@ def make_world(table: Table, settings: SimulationSettings, seed: int) -> World:
     task = pd.factorize(pool.prompts["task"], use_na_sentinel=False)[0]
     noise = np.random.default_rng([seed, 1]).normal(0.0, settings.prediction_noise, quality.shape)
     believed = np.clip(_task_means(quality, eligible, task) + noise, 0.0, 1.0)
+    if settings.weak_spot:
+        quality = _weakened(pool, quality, settings)
     return World(pool, quality, cost, eligible, believed, _task_means(cost, eligible, task))
+
+
+def _weakened(pool: Table, quality: Floats, settings: SimulationSettings) -> Floats:
+    """The true quality with one model worse on one task than its past (which the router learnt from) has shown."""
+    model, _, label = settings.weak_spot.partition("@")
+    rows = (pool.prompts["task"] == label).to_numpy()
+    if model not in pool.model_names or not rows.any():
+        raise ConfigError(f"weak_spot is {settings.weak_spot!r}, it must be a model and a task of the pool: model@task")
+    worse = quality.copy()
+    worse[rows, pool.model_names.index(model)] *= 1 - settings.weak_by
+    return worse
 
 
 def day_policy(world: World, settings: SimulationSettings, day: int) -> Floats:

@@ -10,6 +10,7 @@ from router_runtime.errors import ConfigError
 from router_runtime.records import Attempt, Candidate, Decision, Feedback, TaskProfile, to_dict
 from tests.training.table_examples import small_table
 from training.event_log import EVENT_SCHEMA, day_of, sealed_files
+from training.log_table import load_log
 from training.simulate import NOBODY, draw
 from training.simulated_log import TRUTH_FILE, simulate
 from training.simulated_world import POLICIES, SimulationSettings, day_policy, make_world
@@ -133,3 +134,34 @@ def test_prompts_are_logged_as_privacy_allows(tmp_path, mode, prompt, features):
     bodies = [json.loads(row["body"]) for row in read(tmp_path) if row["kind"] == "decision"]
     assert all((body["prompt"] is not None) is prompt for body in bodies)
     assert all((body["features"] is not None) is features for body in bodies)
+
+
+def test_a_baseline_arm_is_drawn_by_session_and_pins_its_model(tmp_path):
+    held = settings(holdout_model="dear", holdout_share=0.3)
+    drawn = draw(TABLE, held, 9000, seed=4)
+    assert (drawn.action[drawn.held] == drawn.world.table.model_names.index("dear")).all()
+    assert (drawn.pscore[drawn.held] == 1).all()
+    assert set(drawn.session[drawn.held]).isdisjoint(drawn.session[~drawn.held])
+    assert abs(drawn.held.mean() - 0.3) < 0.03
+    simulate(TABLE, tmp_path, held, 200, seed=4)
+    log = load_log(tmp_path)
+    arms = log.decisions["arm"]
+    assert set(arms) == {"holdout/router", "holdout/baseline"}
+    assert set(log.decisions["chosen"][arms == "holdout/baseline"]) == {"dear"}
+    assert (log.eligible.sum(axis=1) == np.where(arms == "holdout/baseline", 1, 3)).all()
+
+
+def test_a_weak_spot_is_worse_than_the_router_believes():
+    plain, weak = (make_world(TABLE, settings(weak_spot=spot), 0) for spot in ("", "dear@math/sums"))
+    rows = (weak.table.prompts["task"] == "math/sums").to_numpy()
+    dear = weak.table.model_names.index("dear")
+    np.testing.assert_array_equal(weak.predicted_quality, plain.predicted_quality)
+    np.testing.assert_allclose(weak.quality[rows, dear], plain.quality[rows, dear] / 2)
+    assert (weak.quality[~rows] == plain.quality[~rows]).all()
+    assert (np.delete(weak.quality, dear, axis=1) == np.delete(plain.quality, dear, axis=1)).all()
+
+
+@pytest.mark.parametrize("wrong", [{"weak_spot": "dear@nothing"}, {"holdout_model": "nobody"}])
+def test_a_weak_spot_or_baseline_that_is_not_there_is_named(wrong):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))} is"):
+        draw(TABLE, settings(**wrong), 10, seed=0)

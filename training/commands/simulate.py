@@ -17,6 +17,8 @@ EXAMPLES = """examples:
   python -m training simulate --table ../shared/data/mmlu_pro --policy epsilon --n 50000 --seed 1 --out logs/
   python -m training simulate --table ../shared/data/bfcl --policy uniform --n 5000 --seed 1 --out logs/ \\
       --judge-rate 0.5 --thumbs-rate 0.1 --delay-hours 24
+  python -m training simulate --table data/sample --days 14 --n 20000 --out logs/ \
+      --holdout-model gpt-5.5 --holdout-share 0.1      # with a randomised baseline arm
 """
 NAMED = ("policy", "log_prompts")
 
