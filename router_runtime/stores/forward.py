@@ -24,7 +24,7 @@ def forward(root: str | os.PathLike[str], store: EventStore) -> int:
         with claim(path) as free:
             if not free:
                 continue
-            waiting = read_spool(path)
+            waiting = read_spool(path, claimed=True)
             while rows := list(islice(waiting, BATCH)):
                 store.append(rows)
                 sent += len(rows)

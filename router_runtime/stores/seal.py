@@ -61,7 +61,7 @@ def seal(root: str | os.PathLike[str]) -> SealReport:
 
 
 def _seal_one(root: Path, path: Path, report: SealReport) -> None:
-    rows = sorted(read_spool(path), key=lambda row: row.time)
+    rows = sorted(read_spool(path, claimed=True), key=lambda row: row.time)
     for day, events in groupby(rows, key=lambda row: _day_of(row.time)):
         report.files.append(_write(root / f"day={day}" / f"{path.stem}.parquet", events))
     report.rows += len(rows)

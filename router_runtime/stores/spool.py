@@ -128,20 +128,35 @@ def spool_files(root: str | os.PathLike[str]) -> list[Path]:
     return sorted((Path(root) / SPOOL_FOLDER).glob("*.sqlite"))
 
 
-def read_spool(path: Path) -> Iterator[Row]:
+def read_spool(path: Path, *, claimed: bool = False) -> Iterator[Row]:
     """Rows of one spool in the order of their append, open or not.
+
+    Args:
+        path: The spool.
+        claimed: Whether the caller holds its lock, see :func:`claim`.
 
     Raises:
         StoreError: Where the file is not a spool.
     """
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone() is None:
-                return  # its writer died before it could make the table
-            for row in connection.execute("SELECT id, kind, decision_id, time, body FROM events ORDER BY seq"):
-                yield Row(*row)
+        yield from _rows(path, "rw" if claimed else "ro")
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: not a readable spool ({error})") from error
+        # A writer that was killed inside a commit leaves a log that must be mended before it can be read, which takes
+        # the right to write; only the holder of the lock may have that.
+        if claimed or not error.sqlite_errorname.startswith("SQLITE_READONLY"):
+            raise StoreError(f"{path}: not a readable spool ({error})") from error
+        with claim(path) as free:
+            if not free:
+                raise StoreError(f"{path}: is being mended or sealed; read it again") from error
+            yield from read_spool(path, claimed=True)
+
+
+def _rows(path: Path, mode: str) -> Iterator[Row]:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as connection:
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone() is None:
+            return  # its writer died before it could make the table
+        for row in connection.execute("SELECT id, kind, decision_id, time, body FROM events ORDER BY seq"):
+            yield Row(*row)
 
 
 @contextmanager
