@@ -154,21 +154,26 @@ class Health:
         """Whether nothing was ever told to it, so that every mask is True and every score 1."""
         return not self._models and not self._disabled
 
-    def succeeded(self, target: Target, latency_ms: float | None = None) -> None:
-        """Counts a good answer after ``latency_ms``; a good probe closes the breaker."""
+    def succeeded(self, target: Target, latency_ms: float | None = None) -> tuple[str, ...]:
+        """Counts a good answer after ``latency_ms``; the names of the breakers that it closed as a good probe."""
         now = self._clock()
+        closed: tuple[str, ...] = ()
         with self._guard:
-            for cell in self._cells(target):
+            for name, cell in zip(_names(target), self._cells(target), strict=True):
                 if cell.opened_at is not None:
                     cell.close_breaker()
+                    closed += (name,)
                 cell.run = 0
                 cell.count(now, self.settings, good=1)
                 if latency_ms is not None:
                     weight = self.settings.latency_weight if cell.latency_ms is not None else 1.0
                     cell.latency_ms = weight * latency_ms + (1 - weight) * (cell.latency_ms or 0.0)
+        return closed
 
-    def failed(self, target: Target, *, scope: Scope = "model", hold_s: float | None = None, reason: str = "") -> None:
-        """Counts a failure that was the provider's fault.
+    def failed(
+        self, target: Target, *, scope: Scope = "model", hold_s: float | None = None, reason: str = ""
+    ) -> tuple[str, ...]:
+        """Counts a failure that was the provider's fault; the names of the breakers that it opened.
 
         Args:
             target: Who failed.
@@ -179,19 +184,23 @@ class Health:
         now = self._clock()
         with self._guard:
             cells = self._cells(target)
-            for cell in cells if scope == "provider" else cells[:1]:
-                self._count_failure(cell, now)
+            concerned = zip(_names(target), cells if scope == "provider" else cells[:1], strict=False)
+            opened = tuple(name for name, cell in concerned if self._count_failure(cell, now))
             if hold_s is not None and hold_s > 0:
                 cell = cells[1] if scope == "provider" else cells[0]
                 cell.held_until, cell.hold_reason = max(cell.held_until, now + hold_s), reason or "held"
+        return opened
 
-    def _count_failure(self, cell: _Cell, now: float) -> None:
+    def _count_failure(self, cell: _Cell, now: float) -> bool:
+        """Whether the breaker was closed and is open now."""
         cell.run += 1
         cell.count(now, self.settings, bad=1)
         if cell.opened_at is not None:  # a failed probe: closed again for a whole interval
             cell.opened_at, cell.probe_at = now, None
         elif cell.should_open(self.settings):
             cell.opened_at = now
+            return True
+        return False
 
     def released(self, target: Target) -> None:
         """Gives back a probe whose call ended without a verdict (the caller went away)."""
@@ -281,7 +290,7 @@ class Health:
         """State by ``provider`` and ``provider/model``."""
         now = self._clock()
         with self._guard:
-            cells = {**self._providers, **{f"{p}/{m}": cell for (p, m), cell in self._models.items()}}
+            cells = {**self._providers, **{_names(key)[0]: cell for key, cell in self._models.items()}}
             return {name: self._describe(cell, now) for name, cell in sorted(cells.items())}
 
     def _describe(self, cell: _Cell, now: float) -> CellStatus:
@@ -327,3 +336,8 @@ class Health:
         if sla_ms is not None and model.latency_ms is not None and model.latency_ms > sla_ms:
             worst *= sla_ms / model.latency_ms
         return worst
+
+
+def _names(target: Target) -> tuple[str, str]:
+    """As ``status`` calls the model's cell and the provider's."""
+    return f"{target[0]}/{target[1]}", target[0]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
-from router_runtime.errors import PointsmanError
-from router_runtime.records import Decision
+from router_runtime.errors import BudgetExceeded, PointsmanError
+from router_runtime.records import Attempt, Decision
+
+AttemptReason = Literal["first", "fallback", "retry", "last_resort", "hedge"]
+"""Why a candidate is asked: as the first; after another failed; a second time; though its door is closed; beside a slow
+one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,66 @@ class SwapRefused:
     error: PointsmanError
 
 
-RouterEvent = Decided | DeadlineMissed | Swapped | SwapRefused
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """A provider is about to be asked; :class:`AttemptFinished` with the same decision and index follows, always.
+
+    Args:
+        decision_id: Of the call.
+        index: Place among the call's attempts, from 0.
+        provider, model: The registry's names.
+        reason: Why this one, now.
+        wait_s: How long the call had waited for it (backoff, Retry-After).
+    """
+
+    decision_id: str
+    index: int
+    provider: str
+    model: str
+    reason: AttemptReason
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFinished:
+    """An attempt ended, well (``attempt.error`` is None) or not; the record is the one that is logged."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRefused:
+    """A candidate was not asked, because a budget has too little left for it.
+
+    Args:
+        decision_id: Of the call.
+        provider, model: The registry's names.
+        error: Which budget, and when it resets.
+    """
+
+    decision_id: str
+    provider: str
+    model: str
+    error: BudgetExceeded
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerChanged:
+    """A circuit breaker opened, or closed again after a good probe.
+
+    Args:
+        name: ``"provider"`` or ``"provider/model"``, as in :meth:`router_runtime.health.Health.status`.
+        state: Its state from now on.
+        reason: Class name of the error that opened it; None where it closed.
+    """
+
+    name: str
+    state: Literal["open", "closed"]
+    reason: str | None = None
+
+
+RouterEvent = (
+    Decided | DeadlineMissed | Swapped | SwapRefused | AttemptStarted | AttemptFinished | BudgetRefused | BreakerChanged
+)
 Observer = Callable[[RouterEvent], None]
-"""Is called on the request's thread: it must be quick, and it must not raise."""
+"""Is called on the request's thread, attempts in the task of the call: it must be quick, and it must not raise."""

@@ -6,10 +6,10 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from router_runtime import deciding
 from router_runtime.budgets import Budgets
@@ -19,9 +19,10 @@ from router_runtime.deciding import Choice, Floats, Predicted
 from router_runtime.errors import ConfigError, NoCandidateError
 from router_runtime.execution import Engine
 from router_runtime.experiments import enroll
-from router_runtime.features import FEATURES_VERSION, Features, extract
+from router_runtime.features import Features, extract
 from router_runtime.filters import HealthView, estimate_tokens, fit_context, fit_health, needed_capabilities
 from router_runtime.hooks import DeadlineMissed, Decided, Observer, RouterEvent
+from router_runtime.keeping import WITH_FEATURES, LogPrompts, kept_features, kept_text
 from router_runtime.live import Live
 from router_runtime.messages import Messages, Request, read_request
 from router_runtime.options import Options, RouteOptions
@@ -29,12 +30,10 @@ from router_runtime.outcome_log import OutcomeLog, open_log
 from router_runtime.overrides import default_state_dir
 from router_runtime.providers.catalog import adapter
 from router_runtime.records import Decision, uuid7
-from router_runtime.registry import IntentEntry, Registry
+from router_runtime.registry import CAPABILITIES, IntentEntry, Registry
 from router_runtime.registry_reader import DEFAULT_REGISTRY
 from router_runtime.registry_yaml import did_you_mean
 from router_runtime.snapshot import Needs, Plan, Snapshot, View, Wish
-
-LogPrompts = Literal["full", "features", "none"]
 
 _USUAL_STATE: Any = object()
 
@@ -52,7 +51,9 @@ class RouterSettings:
         budgets: Counts of spending for the usual engine; None = limits of tiers are not kept.
         log: Takes decisions, attempts and feedback.
         observers: Are told what happens, see :mod:`router_runtime.hooks`.
-        log_prompts: What a decision keeps of the request: its text, its features, or nothing.
+        log_prompts: What a decision keeps of the request: its text (``full``); its text without what looks private
+            (:mod:`router_runtime.redaction`), with the features of the original, so that retraining loses nothing
+            (``redacted``); those features alone (``features``); or nothing (``none``).
         user_salt: Secret for the hashes of user ids, at most 64 bytes.
     """
 
@@ -212,7 +213,7 @@ class Router(Calling):
         """By the bundle where there is one and time; else by the static table."""
         entry = snapshot.registry.policy
         if snapshot.bundle is None:
-            features = extract(request) if self.settings.log_prompts == "features" else None
+            features = extract(request) if self.settings.log_prompts in WITH_FEATURES else None
             return plan, deciding.assume(view, tokens, entry.output_tokens), features
         features = extract(request)
         late = self._late(started, entry.deadline_ms, "features")
@@ -261,8 +262,8 @@ class Router(Calling):
             labels=weighed.labels,
             arm=options.arm,
             seed=seed,
-            prompt=weighed.request.text if log == "full" else None,
-            features=_as_logged(weighed.features) if log == "features" and weighed.features else None,
+            prompt=kept_text(weighed.request.text, log),
+            features=kept_features(weighed.features, log),
             elapsed_ms=(self._timer() - started) * 1e3,
         )
 
@@ -281,10 +282,12 @@ def _settings(given: dict[str, Any]) -> RouterSettings:
 
 
 def _engine(settings: RouterSettings) -> Engine:
+    """The usual one, or the one that was handed in; the observers are told of its calls too."""
+    observers = settings.observers
     if settings.engine is not None:
-        return settings.engine
+        return replace(settings.engine, observers=settings.engine.observers + observers)
     parts: dict[str, Any] = {} if settings.log is None else {"log": settings.log.offer}
-    return Engine(adapter, budgets=settings.budgets, clock=settings.clock, **parts)
+    return Engine(adapter, budgets=settings.budgets, clock=settings.clock, observers=observers, **parts)
 
 
 def _needs(snapshot: Snapshot, request: Request, intent: IntentEntry | None, options: Options) -> Needs:
@@ -301,7 +304,18 @@ def _needs(snapshot: Snapshot, request: Request, intent: IntentEntry | None, opt
         models = (registry.model(options.model).name,)
     elif options.models is not None:
         models = tuple(sorted({registry.model(name).name for name in options.models}))
-    return Needs(needed_capabilities(request, intent), options.tier, models)
+    needed = needed_capabilities(request, intent)
+    if options.capabilities:
+        needed = _with_asked(needed, options.capabilities)
+    return Needs(needed, options.tier, models)
+
+
+def _with_asked(needed: tuple[str, ...], asked: Sequence[str]) -> tuple[str, ...]:
+    """Raises ConfigError for a capability that nobody knows."""
+    for name in asked:
+        if name not in CAPABILITIES:
+            raise ConfigError(f"no capability {name!r}{did_you_mean(name, CAPABILITIES)}")
+    return tuple(name for name in CAPABILITIES if name in needed or name in asked)
 
 
 def _wish(options: Options, intent: IntentEntry | None) -> Wish:
@@ -330,8 +344,3 @@ def _labels(snapshot: Snapshot, options: Options, intent: IntentEntry | None, pr
         return intent.labels
     likely = predicted.domain_probability >= deciding.DOMAIN_THRESHOLD and predicted.domain in snapshot.registry.labels
     return (predicted.domain,) if likely else ()
-
-
-def _as_logged(features: Features) -> dict[str, Any]:
-    """JSON-ready."""
-    return {"version": FEATURES_VERSION, "ids": features.ids.tolist(), "structural": features.structural.tolist()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from router_runtime.execution.retry import RetryBudget, backoff_s
 from router_runtime.execution.settings import Route
 from router_runtime.health import Health
+from router_runtime.hooks import AttemptReason
 from router_runtime.provider_errors import (
     AuthFailed,
     CallTimeout,
@@ -27,11 +28,13 @@ class Step:
         route: Whom to ask.
         wait_s: How long to wait before; 0 for everything but retries.
         taken: Retry tokens that were drawn from the provider's bucket.
+        reason: Why this one.
     """
 
     route: Route
     wait_s: float = 0.0
     taken: int = 0
+    reason: AttemptReason = "first"
 
 
 class Course:
@@ -60,7 +63,7 @@ class Course:
     ) -> None:
         self._fresh = list(routes)
         self._health, self._retry, self._random = health, retry, random
-        self._left = max_attempts
+        self._left, self._begun = max_attempts, False
         self._again: list[tuple[Route, ProviderError]] = []
         self._tries: dict[str, int] = {}
         self._down: set[str] = set()
@@ -91,25 +94,27 @@ class Course:
         """
         if self._left <= 0 or time_left_s <= 0:
             return None
-        step = self._next_fresh() or self._next_again(time_left_s) or self._last_resort(time_left_s)
+        fresh = self._next_fresh("fallback" if self._begun else "first")
+        step = fresh or self._next_again(time_left_s) or self._last_resort(time_left_s)
         if step is not None:
             self._left -= 1
+            self._begun = True
         return step
 
     def hedge(self) -> Step | None:
         """A candidate to be asked beside the one that is slow; never a retry, never a closed door."""
-        step = self._next_fresh() if self._left > 0 else None
+        step = self._next_fresh("hedge") if self._left > 0 else None
         if step is not None:
             self._left -= 1
         return step
 
-    def _next_fresh(self) -> Step | None:
+    def _next_fresh(self, reason: AttemptReason) -> Step | None:
         for route in tuple(self._fresh):
             if route.model.context_window <= self._window:
                 self._fresh.remove(route)  # it would overflow as well
             elif route.provider.name not in self._down and self._health.admit(route.target):
                 self._fresh.remove(route)
-                return Step(route)
+                return Step(route, reason=reason)
         return None
 
     def _next_again(self, time_left_s: float) -> Step | None:
@@ -121,7 +126,7 @@ class Course:
             taken = self._retry.take(route.provider.name, after_timeout=isinstance(error, CallTimeout))
             if taken is not None:
                 del self._again[index]
-                return Step(route, wait, taken)
+                return Step(route, wait, taken, "retry")
         return None
 
     def _last_resort(self, time_left_s: float) -> Step | None:
@@ -129,5 +134,5 @@ class Course:
         for index in self._health.last_resort([route.target for route in self._fresh]):
             wait = self._health.held_for(self._fresh[index].target)
             if wait < time_left_s:
-                return Step(self._fresh.pop(index), wait)
+                return Step(self._fresh.pop(index), wait, reason="last_resort")
         return None

@@ -21,6 +21,7 @@ from router_runtime.execution.ledger import Ledger, OpenAttempt
 from router_runtime.execution.retry import RetryBudget
 from router_runtime.execution.settings import Completion, ExecutionSettings, Route
 from router_runtime.health import UNHEALTHY, Health
+from router_runtime.hooks import Observer
 from router_runtime.provider_errors import AuthFailed, ProviderError, ServerError
 from router_runtime.providers.base import Adapter, Target, answer_problem
 from router_runtime.records import Attempt, Decision
@@ -46,7 +47,8 @@ class Engine:
         clock: UTC seconds since the epoch.
         random: Uniform in [0, 1), for jitter.
         connect: Makes the transport of a loop.
-        sleep: Waits.
+        retry: The providers' buckets.
+        observers: Are told of attempts, refusals and breakers, see :mod:`router_runtime.hooks`.
     """
 
     adapters: Callable[[str], Adapter]
@@ -59,6 +61,7 @@ class Engine:
     random: Callable[[], float] = random.random
     connect: Callable[[], Transport] = open_transport
     retry: RetryBudget = field(default_factory=RetryBudget)
+    observers: tuple[Observer, ...] = ()
     _transports: WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = field(
         default_factory=WeakKeyDictionary, repr=False
     )
@@ -179,6 +182,7 @@ class Call:
             retry=engine.retry,
             log=engine.log,
             clock=engine.clock,
+            observers=engine.observers,
         )
 
     @property
@@ -195,12 +199,7 @@ class Call:
 
     async def open(self, step: Step) -> OpenAttempt | None:
         """Begins the attempt of ``step``; None where a budget has too little left for it."""
-        try:
-            return await self.ledger.begin(step.route, step.taken)
-        except BudgetExceeded as refusal:
-            self.ledger.refused(step.route, refusal)
-            self.engine.health.released(step.route.target)
-            return None
+        return await self.ledger.begin(step)
 
     def exchange(self, route: Route, request: ChatRequest, *, stream: bool) -> Exchange:
         """The wire of one attempt.

@@ -10,10 +10,12 @@ from time import perf_counter
 
 from router_runtime.budgets import Budgets, Limit, Reservation
 from router_runtime.chat import ChatChunk, ChatResponse, Usage
-from router_runtime.errors import Failure, PointsmanError
+from router_runtime.errors import BudgetExceeded, Failure, PointsmanError
+from router_runtime.execution.course import Step
 from router_runtime.execution.retry import RetryBudget
 from router_runtime.execution.settings import Route
 from router_runtime.health import Health, Scope
+from router_runtime.hooks import AttemptFinished, AttemptStarted, BreakerChanged, BudgetRefused, Observer, RouterEvent
 from router_runtime.pricing import price_at
 from router_runtime.provider_errors import (
     AuthFailed,
@@ -95,6 +97,7 @@ class Ledger:
         health, retry: Told of every outcome.
         log: Takes each finished attempt.
         clock: UTC seconds since the epoch.
+        observers: Are told of attempts, refusals and breakers.
     """
 
     def __init__(
@@ -107,7 +110,9 @@ class Ledger:
         retry: RetryBudget,
         log: Callable[[Attempt], object],
         clock: Callable[[], float],
+        observers: Sequence[Observer] = (),
     ) -> None:
+        self._observers = observers
         self._decision_id, self._limits, self._budgets = decision_id, limits, budgets
         self._health, self._retry, self._log, self._clock = health, retry, log, clock
         self._begun = 0
@@ -115,20 +120,26 @@ class Ledger:
         self.failures: list[Failure] = []
         self.cost = Decimal(0)
 
-    async def begin(self, route: Route, taken: int = 0) -> OpenAttempt:
-        """Reserves the predicted cost and opens an attempt.
-
-        Raises:
-            BudgetExceeded: Where a budget has too little left for this candidate; nothing was reserved.
-        """
-        now, expected = self._clock(), route.predicted
+    async def begin(self, step: Step) -> OpenAttempt | None:
+        """Reserves the predicted cost and opens an attempt; None where a budget has too little left for it."""
+        route, now, expected = step.route, self._clock(), step.route.predicted
         reservation = Reservation((), 0, 0)
         if self._budgets is not None and self._limits:
             usd = expected.cost_usd if expected else 0.0
             tokens = round(expected.input_tokens + expected.output_tokens) if expected else 0
-            reservation = await asyncio.to_thread(self._budgets.reserve, self._limits, usd, tokens)
+            try:
+                reservation = await asyncio.to_thread(self._budgets.reserve, self._limits, usd, tokens)
+            except BudgetExceeded as refusal:
+                self._refuse(route, refusal)
+                return None
         self._begun += 1
-        return OpenAttempt(route, self._begun - 1, now, perf_counter(), reservation, taken)
+        self._tell(AttemptStarted(self._decision_id, self._begun - 1, *route.target, step.reason, step.wait_s))
+        return OpenAttempt(route, self._begun - 1, now, perf_counter(), reservation, step.taken)
+
+    def _refuse(self, route: Route, refusal: BudgetExceeded) -> None:
+        self._fail(route, refusal)
+        self._health.released(route.target)
+        self._tell(BudgetRefused(self._decision_id, *route.target, refusal))
 
     async def end(self, attempt: OpenAttempt, error: ProviderError | None, *, cancelled: bool = False) -> None:
         """Settles, logs and tells health; must be awaited exactly once for each attempt."""
@@ -160,13 +171,14 @@ class Ledger:
         self.cost += cost
         self._tell_health(attempt, error, latency_ms, cancelled=cancelled)
         if error is not None:
-            self.refused(attempt.route, error)
+            self._fail(attempt.route, error)
         self._log(record)
+        self._tell(AttemptFinished(record))
         if self._budgets is not None and attempt.reservation.rows:
             tokens = self._tokens(attempt) if billed else 0
             await _finish(asyncio.to_thread(self._budgets.settle, attempt.reservation, cost, tokens))
 
-    def refused(self, route: Route, error: PointsmanError) -> None:
+    def _fail(self, route: Route, error: PointsmanError) -> None:
         """Notes a failed attempt, or a candidate that was refused before an attempt."""
         self.failures.append(Failure(route.model.name, route.provider.name, error))
 
@@ -194,11 +206,18 @@ class Ledger:
         if cancelled or isinstance(error, _NOT_THEIR_FAULT):
             self._health.released(target)
         elif error is None:
-            self._health.succeeded(target, latency_ms)
+            for name in self._health.succeeded(target, latency_ms):
+                self._tell(BreakerChanged(name, "closed"))
             self._retry.succeeded(target[0], attempt.taken)
         else:
             scope, hold_s = _verdict(error)
-            self._health.failed(target, scope=scope, hold_s=hold_s, reason=type(error).__name__)
+            reason = type(error).__name__
+            for name in self._health.failed(target, scope=scope, hold_s=hold_s, reason=reason):
+                self._tell(BreakerChanged(name, "open", reason))
+
+    def _tell(self, event: RouterEvent) -> None:
+        for observer in self._observers:
+            observer(event)
 
 
 def _verdict(error: ProviderError) -> tuple[Scope, float | None]:
