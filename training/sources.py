@@ -11,6 +11,7 @@ from training.dataset import Table, load_table
 from training.feature_matrix import AnyFeatures
 from training.importers import KINDS, import_file
 from training.log_table import load_log
+from training.store_window import local_log
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--table", type=Path, metavar="DIR", help="folder of prompts, outcomes, models (.parquet)")
     source.add_argument("--log", type=Path, metavar="DIR", help="folder of logged decisions, attempts and feedback")
+    source.add_argument("--store", metavar="URL", help="that log by URL: dir:///…, postgresql://… or clickhouse://…")
     source.add_argument(
         "--import",
         dest="imported",
@@ -51,6 +53,7 @@ def read_source(args: argparse.Namespace) -> Source:
     Raises:
         ConfigError: A mapping without an import.
         DataError: The source cannot be read; says where.
+        StoreError: A remote store cannot be read.
     """
     if args.mapping is not None and args.imported is None:
         raise ConfigError("--mapping describes an imported file: give --import KIND FILE too")
@@ -61,7 +64,8 @@ def read_source(args: argparse.Namespace) -> Source:
         kind, file = args.imported
         table = import_file(kind, Path(file), args.mapping)
         return Source(table, table.report.counts(), f"Imported from {Path(file).name} ({kind}).")
-    logged = load_log(args.log)
+    with local_log(args.store if args.log is None else args.log) as folder:
+        logged = load_log(folder)
     return Source(
         logged.table,
         logged.counts(),

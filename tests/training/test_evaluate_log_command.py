@@ -71,7 +71,7 @@ def test_the_value_of_a_bundle_covers_its_truth(logs, bundle_path):
 
 
 def test_the_command_prints_one_document(logs, bundle_path, capsys):
-    arguments = ["evaluate", "--bundle", str(bundle_path), "--log", str(logs / "epsilon"), "--json", "--quiet"]
+    arguments = ["evaluate", "--bundle", str(bundle_path), "--store", f"dir://{logs}/epsilon", "--json", "--quiet"]
     assert main([*arguments, "--trade-off", "0.9"]) == 0
     out = capsys.readouterr().out
     report = json.loads(out)

@@ -23,6 +23,7 @@ from training.ope.learnt_rewards import learnt_quality
 from training.progress import Progress
 from training.race import REPLICATES
 from training.served import features_of, predict_table, served_bundle
+from training.store_window import local_log
 from training.sweep import Predicted
 
 HELP = """Measures a bundle: on a full-information table, beside baselines, with bootstrap intervals; or on a log, by
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--table", type=Path, metavar="DIR", help="folder of prompts, outcomes, models")
     source.add_argument("--log", type=Path, metavar="DIR", help="folder of a router's log: off-policy, or a refusal")
+    source.add_argument("--store", metavar="URL", help="that log by URL: dir:///…, postgresql://… or clickhouse://…")
     parser.add_argument("--train-table", type=Path, metavar="DIR", help="fit the baselines on this table")
     parser.add_argument("--pool", choices=["auto", "core", "all"], default="auto", help="models to choose from")
     parser.add_argument("--replicates", type=int, default=REPLICATES, help="bootstrap replicates")
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Evaluates; gives the report and its text."""
     progress = Progress(enabled=not args.quiet)
     bundle = open_bundle(args.bundle)
-    if args.log is not None:
+    if args.table is None:
         return run_on_log(bundle, args, progress)
     held = held_out(load_table(args.table), args.pool)
     features = features_of(progress.track(held.texts, "reading prompts"))
@@ -83,7 +85,8 @@ def run_on_log(bundle: Bundle, args: argparse.Namespace, progress: Progress) -> 
         answer_value_usd=args.answer_value,
     )
     progress.say("reading the log")
-    log = load_log(args.log)
+    with local_log(args.store if args.log is None else args.log) as folder:
+        log = load_log(folder)
     progress.say(f"evaluating on {len(log.decisions)} decisions")
     learnt = partial(learnt_quality, log, progress=progress) if args.reward_model == "learner" else None
     report = evaluate_bundle(bundle, log, settings, quality_model=learnt, seed=args.seed)
