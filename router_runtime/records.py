@@ -113,6 +113,41 @@ class Slate(Sequence[Candidate]):
         return tuple, (self._rows(),)
 
 
+class LateText:
+    """A text made when somebody first reads it (the log's thread, not the request), and not kept as it was before.
+
+    Equal to a string of the same characters.
+
+    Args:
+        make: Gives the text; called once (twice at worst, where two threads read first at the same moment).
+    """
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], str]) -> None:
+        self._make: Callable[[], str] | None = make
+        self._made = ""
+
+    def __str__(self) -> str:
+        make = self._make
+        if make is not None:
+            self._made = make()
+            self._make = None
+        return self._made
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == str(other) if isinstance(other, str | LateText) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One choice of a model, with all that is needed to learn from it and to evaluate another policy on it.
@@ -138,7 +173,7 @@ class Decision:
         arm: Experiment arm, or None.
         seed: Seed of the draw, so that the choice can be repeated.
         elapsed_ms: Time that the decision took.
-        prompt: The text, where ``log_prompts`` allows it.
+        prompt: The text, redacted or not, where ``log_prompts`` allows it.
         features: Hash ids and structural numbers, where ``log_prompts`` asks for them.
     """
 
@@ -161,7 +196,7 @@ class Decision:
     arm: str | None = None
     seed: int = 0
     elapsed_ms: float = 0.0
-    prompt: str | None = None
+    prompt: str | LateText | None = None
     features: dict[str, Any] | None = None
 
     @property
@@ -250,6 +285,8 @@ def _plain(value: Any) -> Any:
         return asdict(value)
     if isinstance(value, Slate | tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, LateText):
+        return str(value)
     if isinstance(value, Candidate):
         return {name: getattr(value, name) for name in _CANDIDATE_NAMES}
     return value

@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
-from router_runtime.records import SCHEMA_VERSION, Attempt, Decision, Feedback
+from router_runtime.records import SCHEMA_VERSION, Attempt, Decision, Feedback, LateText
 from training.dataset import OPTIONAL, PARTS
 from training.event_log import EVENT_SCHEMA
 
@@ -77,7 +77,7 @@ def _object(kind: type[Any]) -> dict[str, Any]:
 
 
 def _type(hint: Any) -> dict[str, Any]:
-    """The schema of a type that the records use.
+    """The schema of a type that the records use; a late text stands beside ``str``, which it is written as.
 
     Raises:
         TypeError: For a type that nobody has taught it.
@@ -86,7 +86,7 @@ def _type(hint: Any) -> dict[str, Any]:
         return dict(_PLAIN[hint])
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        return {"anyOf": [_type(arg) for arg in args]}
+        return {"anyOf": [_type(arg) for arg in args if arg is not LateText]}
     if origin is Literal:
         return {"enum": list(args)}
     if origin in (tuple, Sequence):

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from router_runtime.features import FEATURES_VERSION, extract
+from router_runtime.features import extract
+from router_runtime.keeping import WITH_FEATURES, kept_features, kept_text
 from router_runtime.messages import Request
 from router_runtime.records import Attempt, Candidate, Decision, Feedback, TaskProfile, to_dict, uuid7
 from training.dataset import Table
@@ -155,8 +156,8 @@ class _Writer:
             "policy": self.settings.policy,
             "policy_version": f"simulated-{self._version}",
             "labels": [self.tasks[prompt]],
-            "prompt": text if mode == "full" else None,
-            "features": _features(text) if mode == "features" else None,
+            "prompt": None if (kept := kept_text(text, mode)) is None else str(kept),
+            "features": kept_features(extract(Request(text)), mode) if mode in WITH_FEATURES else None,
         }
         return _rest(_DECISION, ("id", "time", "chosen", "propensity", "session"), own)
 
@@ -216,12 +217,6 @@ _OF_A_CALL = ("decision_id", "index", "time")
 
 def _count(value: float) -> int | None:
     return round(value) if np.isfinite(value) else None
-
-
-def _features(text: str) -> dict[str, Any]:
-    """As the router logs them."""
-    found = extract(Request(text=text))
-    return {"version": FEATURES_VERSION, "ids": found.ids.tolist(), "structural": found.structural.tolist()}
 
 
 def _rest(record: Mapping[str, Any], omitted: tuple[str, ...], own: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from router_runtime.errors import ConfigError, DataError
+from router_runtime.keeping import LogPrompts
 from training.dataset import Table
 
 Floats = npt.NDArray[np.float64]
@@ -46,7 +47,7 @@ class SimulationSettings:
         silence_when_good: Share of satisfied users who give no thumb, 0..1: feedback that is not missing at random.
         delay_hours: Mean delay of feedback (exponential).
         outage_share: Share of hours in which a model is down, 0..1; the next best model then serves.
-        log_prompts: ``full``, ``features`` or ``none``.
+        log_prompts: ``full``, ``redacted``, ``features`` or ``none``.
         holdout_model: The one model of a randomised baseline arm, known on every prompt; empty = no experiment.
         holdout_share: Share of the sessions in that arm, 0..1.
         weak_spot: ``model@task``: a pair whose answers are worse than the logging router believes; empty = none.
@@ -70,7 +71,7 @@ class SimulationSettings:
     silence_when_good: float = 0.0
     delay_hours: float = 0.0
     outage_share: float = 0.0
-    log_prompts: Literal["full", "features", "none"] = "full"
+    log_prompts: LogPrompts = "full"
     holdout_model: str = ""
     holdout_share: float = 0.1
     weak_spot: str = ""

@@ -1,4 +1,5 @@
 import json
+import pickle
 import threading
 import typing
 
@@ -248,6 +249,17 @@ def test_what_is_kept_of_the_prompt_is_the_callers_choice(bundle):
     assert kept.prompt is None
     assert kept.features["ids"] == extract(Request("hi")).ids.tolist()
     json.dumps(to_dict(kept), allow_nan=False)
+
+
+def test_a_redacted_prompt_keeps_the_features_of_the_original(bundle):
+    text = "write to ann@example.com"
+    kept = opened(bundle, registry=registry_of(3), log_prompts="redacted").route(text)
+    assert kept.prompt == "write to [email]"
+    assert "ann" not in repr(kept)
+    assert kept.features["ids"] == extract(Request(text)).ids.tolist()
+    assert np.float32(kept.features["structural"]).tolist() == extract(Request(text)).structural.tolist()
+    assert to_dict(kept)["prompt"] == "write to [email]"
+    assert pickle.loads(pickle.dumps(kept)) == kept
 
 
 def test_a_wrong_start_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -46,11 +47,12 @@ def same(one, two):
 
 def test_a_log_of_text_and_one_of_features_give_the_same_model(tmp_path):
     table, graphs = small_table(120), []
-    for mode in ("full", "features"):
+    table.prompts["text"] += " " + pd.Series([f"ask{i}@example.com" for i in range(120)])
+    for mode in ("full", "redacted", "features"):
         simulate(table, tmp_path / mode, SimulationSettings(policy="uniform", log_prompts=mode), 600, seed=1)
         log = load_log(tmp_path / mode)
         graphs.append(export_graph(learner(SMALL)(log.table, log.features)))
-    assert graphs[0] == graphs[1]
+    assert graphs[0] == graphs[1] == graphs[2]
 
 
 def test_logged_features_are_preferred_and_equal_requests_are_kept_once():

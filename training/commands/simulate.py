@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from router_runtime.keeping import LogPrompts
 from training.dataset import load_table
 from training.progress import Progress
 from training.simulated_log import simulate
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=int, required=True, help="decisions")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, metavar="LOG_DIR", help="folder of the log")
-    parser.add_argument("--log-prompts", choices=["full", "features", "none"], default="full")
+    parser.add_argument("--log-prompts", choices=get_args(LogPrompts), default="full")
     for entry in fields(SimulationSettings):
         if entry.name in NAMED or entry.default is MISSING:
             continue

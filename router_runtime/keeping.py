@@ -1,0 +1,28 @@
+"""What a decision keeps of its request, by the setting ``log_prompts``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal
+
+from router_runtime.features import FEATURES_VERSION, Features
+from router_runtime.records import LateText
+from router_runtime.redaction import redact
+
+LogPrompts = Literal["full", "redacted", "features", "none"]
+"""The text; the text redacted, with the features of the original; the features alone; nothing."""
+WITH_FEATURES = ("redacted", "features")
+
+
+def kept_text(text: str, log_prompts: LogPrompts) -> str | LateText | None:
+    """The text to keep; redaction waits for its first reader, which is the log's thread."""
+    if log_prompts == "redacted":
+        return LateText(partial(redact, text))
+    return text if log_prompts == "full" else None
+
+
+def kept_features(features: Features | None, log_prompts: LogPrompts) -> dict[str, Any] | None:
+    """The features to keep, JSON-ready and exact: retraining from them gives the model that the text would give."""
+    if features is None or log_prompts not in WITH_FEATURES:
+        return None
+    return {"version": FEATURES_VERSION, "ids": features.ids.tolist(), "structural": features.structural.tolist()}

@@ -1,0 +1,71 @@
+"""What goes out of a kept text, what stays, and that no text is too odd for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from router_runtime.redaction import redact
+
+HIDDEN = {
+    "mail a.b+c@x-y.co.uk now": "mail [email] now",
+    "ü.ö@bücher.de": "[email]",
+    "call +49 (0)30 1234-5678 or 555-867-5309": "call [phone] or [phone]",
+    "order 12345678, code 123456": "order [number], code 123456",
+    "card 4111 1111 1111 1111.": "card [card].",
+    "IBAN DE89 3704 0044 0532 0130 00 ok": "IBAN [account] ok",
+    "from 10.0.0.255 to 2001:db8::ff00:42:8329 or ::1": "from [ip] to [ip] or [ip]",
+    "https://bob:hunter2@host/x?y=1": "https://[secret]@host/x?y=1",
+    "postgres://u:p%40@h:5/db": "postgres://[secret]@h:5/db",
+    "password = 'hunter22', api_key: abcd1234": "password = '[secret]', api_key: [secret]",
+    "Authorization: Bearer abcdef0123456789abcdef": "Authorization: Bearer [secret]",
+    "use sk-proj-abcdefghijklmnop123456!": "use [secret]!",
+    "ghp_abcdefghij0123456789": "[secret]",
+    "AKIAIOSFODNN7EXAMPLE": "[secret]",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_X": "[secret]",
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----": "[secret]",
+    "0f" * 20: "[secret]",
+}
+KEPT = (
+    "at 12:30:45 std::vector<int> holds 999.1.1.1",
+    "on 2026-11-22, 3.1415926535897 and 1,234,567 = 2^20",
+    "supercalifragilisticexpialidocious_and_more_words_here",
+    "def token(self): return self.password",
+    "What is 12 + 30? (A) 41 (B) 42",
+    "",
+)
+TRAPS = (
+    "a",
+    "a@",
+    "1 ",
+    "1",
+    "a.b.",
+    "-----BEGIN PRIVATE KEY-----",
+    "http://",
+    "AA11 ",
+    "a:",
+    "token=",
+    "1.1.",
+    "((++",
+)
+
+
+@pytest.mark.parametrize(("text", "expected"), HIDDEN.items())
+def test_what_looks_private_becomes_a_marker(text, expected):
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_what_does_not_look_private_stays(text):
+    assert redact(text) == text
+
+
+def test_a_redacted_text_has_nothing_left_to_redact():
+    once = redact(" ".join(HIDDEN))
+    assert redact(once) == once
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_a_long_text_of_beginnings_is_done_in_one_pass(trap):
+    # A pattern that backtracks over the whole text would take hours here.
+    found = redact(trap * 20_000)
+    assert redact(found) == found
