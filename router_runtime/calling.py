@@ -33,6 +33,7 @@ class CallOptions(RouteOptions, total=False):
         timeout_s: Deadline of the whole call, instead of the router's.
         stream_recovery: Instead of the router's.
         accept: Instead of the router's, see :class:`router_runtime.execution.ExecutionSettings`.
+        limits: Limits of spending beside the tier's, such as a key's own.
     """
 
     temperature: float
@@ -48,6 +49,7 @@ class CallOptions(RouteOptions, total=False):
     timeout_s: float
     stream_recovery: StreamRecovery
     accept: frozenset[str]
+    limits: Sequence[Limit]
 
 
 _EXECUTION = {"timeout_s": "deadline_s", "stream_recovery": "stream_recovery", "accept": "accept"}
@@ -168,6 +170,7 @@ class Calling(ABC):
         self, messages: Messages, options: dict[str, Any]
     ) -> tuple[Registry, Decision, ChatRequest, list[Limit], ExecutionSettings]:
         registry = self.current_registry()
+        more = options.pop("limits", ())
         told = {name: value for name, value in options.items() if name not in _ROUTE and name not in _EXECUTION}
         told |= {name: options[name] for name in _TOLD if options.get(name) is not None}
         extra = told.pop("extra", {})
@@ -177,6 +180,7 @@ class Calling(ABC):
         route = Options(**{name: value for name, value in options.items() if name in _ROUTE})
         tier = registry.tiers.get(route.tier) if route.tier is not None else None
         limits = limits_for(tier, None if route.user is None else hash_user(route.user, self._user_salt))
+        limits += more
         changes = {_EXECUTION[name]: options[name] for name in _EXECUTION if name in options}
         settings = replace(self.engine.settings, **changes) if changes else self.engine.settings
         return registry, self._decide(messages, route, limits), request, limits, settings

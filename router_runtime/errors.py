@@ -18,6 +18,7 @@
     │   ├── TooFewRows           not enough rows were left to learn from
     │   └── NotSupported         the log cannot say what the policy would have done
     ├── BudgetExceeded           refused by a budget; says when it resets
+    ├── GatewayRefusal           a request that the gateway does not take; holds the HTTP status
     ├── StoreError               the outcome store cannot be read or written
     ├── ProviderError            one attempt at one provider failed
     │   └── ...                  (drawn in ``router_runtime.provider_errors``)
@@ -154,6 +155,24 @@ class BudgetExceeded(PointsmanError):
         when = datetime.fromtimestamp(resets_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
         super().__init__(f"the budget of {account} for this {window} is used up ({detail}); it resets at {when}")
         self.account, self.window, self.resets_at = account, window, resets_at
+
+
+class GatewayRefusal(PointsmanError):
+    """A request that the gateway does not take, before or beside any decision.
+
+    Args:
+        reason: What is wrong and how to put it right, in one sentence.
+        status: HTTP status, 4xx or 503.
+        code: A word for programs, such as ``"invalid_api_key"``.
+        retry_after: Seconds after which another try may help; None where it would not.
+        param: The field of the body that is meant.
+    """
+
+    def __init__(
+        self, reason: str, *, status: int, code: str, retry_after: float | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.status, self.code, self.retry_after, self.param = status, code, retry_after, param
 
 
 TransportKind = Literal["connect", "connect_timeout", "tls", "reset", "protocol", "cut", "too_many_headers"]

@@ -28,6 +28,7 @@ class RouteOptions(TypedDict, total=False):
         latency_need: Overrides the intent's.
         explore: False takes the best without exploration.
         arm: Experiment arm, for the record.
+        capabilities: What the model must be able to do, beside what the request itself needs.
     """
 
     model: str
@@ -47,6 +48,7 @@ class RouteOptions(TypedDict, total=False):
     latency_need: LatencyNeed | None
     explore: bool
     arm: str | None
+    capabilities: Sequence[str]
 
 
 class Options(NamedTuple):
@@ -69,3 +71,4 @@ class Options(NamedTuple):
     latency_need: LatencyNeed | None = None
     explore: bool = True
     arm: str | None = None
+    capabilities: Sequence[str] = ()

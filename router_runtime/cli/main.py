@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from router_runtime.cli import commands
+from router_runtime.cli import commands, serving
 from router_runtime.errors import PointsmanError
 from router_runtime.registry import LATENCY_NEEDS, STRATEGIES
 from router_runtime.registry_reader import DEFAULT_REGISTRY
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--bundle", metavar="DIR", help="folder of a bundle")
     for command in (disable, enable, status):
         _add_places(command)
+    serving.register(subparsers)
     return parser
 
 

@@ -37,8 +37,20 @@ class ChatStream:
         self._begin = begin
         self._ledger: Ledger | None = None
         self._delivered = Delivered()
-        self._items = self._run()
+        self._batches = self._run()
+        self._items = self._one_by_one()
+        self._serving: str | None = None
         self.decision = decision
+
+    @property
+    def serving(self) -> str | None:
+        """The registry's model that is being asked, or was the last to be; None before the first."""
+        return self._serving
+
+    @property
+    def batches(self) -> AsyncIterator[list[StreamItem]]:
+        """The items as many at a time as the network brings: iterate this or the stream itself, not both."""
+        return self._batches
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -54,6 +66,7 @@ class ChatStream:
     async def aclose(self) -> None:
         """Stops the provider and closes the books; may be called twice."""
         await self._items.aclose()
+        await self._batches.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,18 +76,24 @@ class ChatStream:
     ) -> None:
         await self.aclose()
 
-    async def _run(self) -> AsyncGenerator[StreamItem, None]:
+    async def _one_by_one(self) -> AsyncGenerator[StreamItem, None]:
+        async for items in self._batches:
+            for item in items:
+                yield item
+
+    async def _run(self) -> AsyncGenerator[list[StreamItem], None]:
         call = self._begin()
         self._ledger = call.ledger
         while (step := await call.next()) is not None:
             attempt = await call.open(step)
             if attempt is None:
                 continue
+            self._serving = step.route.model.name
             pieces = _Pieces(call, attempt, self._delivered)
             try:
                 while (items := await pieces.next()) is not None:
-                    for item in items:
-                        yield item
+                    if items:
+                        yield items
                 return
             except ProviderError as failure:
                 call.course.failed(step.route, failure)

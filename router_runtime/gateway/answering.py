@@ -1,0 +1,157 @@
+"""The endpoints that answer: read, decide and call, write. One class for every wire format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from time import perf_counter
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from router_runtime.chat import ChatChunk
+from router_runtime.errors import PointsmanError
+from router_runtime.execution import ChatStream, StreamItem
+from router_runtime.gateway.asking import options_of
+from router_runtime.gateway.auth import Caller
+from router_runtime.gateway.formats import Asked, Encoder, Format, Head
+from router_runtime.gateway.problems import error_headers, problem_of
+from router_runtime.gateway.service import Served, Service
+from router_runtime.gateway.telling import headers_of
+from router_runtime.gateway.wire import Body, ClientGone, Watch, answer, read_json
+from router_runtime.records import Attempt, Decision
+
+EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
+GONE = 499
+
+
+class Answering:
+    """The ASGI endpoint of one format.
+
+    Args:
+        service: The gateway.
+        form: The wire format.
+    """
+
+    def __init__(self, service: Service, form: Format) -> None:
+        self.service, self.form = service, form
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        caller: Caller = scope["state"]["caller"]
+        assert isinstance(receive, Body)
+        turn = Turn(self, caller, send)
+        try:
+            body = await receive.read()
+            self.service.limits.enter(caller)
+            try:
+                async with Watch(receive):
+                    await turn.run(read_json(body))
+            finally:
+                self.service.limits.leave(caller)
+        except PointsmanError as error:
+            await turn.fail(error)
+        except ClientGone:
+            turn.status = GONE
+        finally:
+            await turn.close()
+
+
+class Turn:
+    """One request and its answer."""
+
+    def __init__(self, door: Answering, caller: Caller, send: Send) -> None:
+        self._service, self._form, self._caller, self._send = door.service, door.form, caller, send
+        self._started = perf_counter()
+        self._decision: Decision | None = None
+        self._attempts: Sequence[Attempt] = ()
+        self._model: str | None = None
+        self._streamed = False
+        self.status = 500
+
+    async def run(self, body: dict[str, Any]) -> None:
+        """Reads, calls and writes."""
+        service = self._service
+        asked = self._form.read(body)
+        self._streamed = asked.streamed
+        options = options_of(asked.chat, self._caller, service.router.current_registry(), service.clock())
+        messages = asked.chat.get("messages")
+        if asked.streamed:
+            async with service.router.stream(messages, **options) as stream:  # type: ignore[arg-type]
+                await self._pass_on(asked, stream)
+        else:
+            completion = await service.router.complete(messages, **options)  # type: ignore[arg-type]
+            self._saw(completion.decision, completion.served, completion.attempts)
+            self.status = 200
+            headers = headers_of(completion.decision, completion.served, completion.cost_usd)
+            await answer(self._send, 200, self._form.whole(asked, completion, service.clock()), headers)
+
+    async def fail(self, error: PointsmanError) -> None:
+        """Writes an error in place of an answer."""
+        problem = problem_of(error, self._service.clock())
+        self.status = problem.status
+        headers = error_headers(problem) + (headers_of(self._decision) if self._decision is not None else [])
+        if problem.status in (408, 413):
+            headers.append((b"connection", b"close"))  # the rest of the body is still under way
+        try:
+            await answer(self._send, problem.status, self._form.error(problem), headers)
+        except ClientGone:
+            self.status = GONE
+
+    async def close(self) -> None:
+        """Counts what was used, and tells who watches."""
+        tokens = sum((one.input_tokens or 0) + (one.output_tokens or 0) for one in self._attempts)
+        await self._service.limits.spent(self._caller, tokens)
+        if self._service.on_served:
+            cost = sum((Decimal(repr(one.cost_usd or 0.0)) for one in self._attempts), Decimal(0))
+            seconds = perf_counter() - self._started
+            self._service.tell(
+                Served(
+                    api=self._form.name,
+                    status=self.status,
+                    streamed=self._streamed,
+                    seconds=seconds,
+                    decision=self._decision,
+                    model=self._model,
+                    cost_usd=cost,
+                    key_id=self._caller.key_id,
+                )
+            )
+
+    async def _pass_on(self, asked: Asked, stream: ChatStream) -> None:
+        """Streams; nothing is sent before the first content, so that an error until then has its own status."""
+        self._decision = stream.decision
+        batches = aiter(stream.batches)
+        try:
+            first: list[StreamItem] = await anext(batches, [])
+            encoder = await self._begin(asked, stream)
+            try:
+                data = encoder.begin() + encoder.feed(_chunks(first))
+                async for items in batches:
+                    if data:
+                        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+                    data = encoder.feed(_chunks(items))
+                data += encoder.end()
+            except PointsmanError as error:
+                problem = problem_of(error, self._service.clock())
+                self.status, data = problem.status, data + encoder.failed(problem)
+            await self._send({"type": "http.response.body", "body": data})
+        finally:
+            self._saw(stream.decision, stream.serving, stream.attempts)
+
+    async def _begin(self, asked: Asked, stream: ChatStream) -> Encoder:
+        """Sends the head of a stream."""
+        decision, model = stream.decision, stream.serving or stream.decision.chosen
+        self.status = 200
+        head = Head(decision.id, model, int(self._service.clock()), round(decision.best.input_tokens))
+        headers = EVENTS + headers_of(decision, model)
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        return self._form.encoder(asked, head)
+
+    def _saw(self, decision: Decision, model: str | None, attempts: Sequence[Attempt]) -> None:
+        self._decision, self._model, self._attempts = decision, model, attempts
+
+
+def _chunks(items: Sequence[StreamItem]) -> list[ChatChunk]:
+    """Without restarts, which the gateway never asks for: no wire format can say that what was sent is void."""
+    return [item for item in items if isinstance(item, ChatChunk)]

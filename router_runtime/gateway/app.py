@@ -1,0 +1,65 @@
+"""The gateway's application: the routes of every subject behind one gate."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from router_runtime.errors import PointsmanError
+from router_runtime.gateway import health_api, openai_api
+from router_runtime.gateway.gate import Gate
+from router_runtime.gateway.problems import Problem, error_body, error_headers, problem_of
+from router_runtime.gateway.service import Service
+from router_runtime.gateway.wire import to_json
+
+#: Modules that export ``routes(service)``; those asked most often first, because routes are matched in order.
+SUBJECTS = (openai_api, health_api)
+
+
+def build_app(service: Service) -> Starlette:
+    """The application; it closes the router when the server ends."""
+
+    async def pointsman_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, PointsmanError)
+        return _problem(request, problem_of(error, service.clock()))
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await service.router.aclose()
+
+    routes: list[Route] = [route for subject in SUBJECTS for route in subject.routes(service)]
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(Gate, service=service)],
+        exception_handlers={HTTPException: _http_error, PointsmanError: pointsman_error, Exception: _bug},
+        lifespan=lifespan,
+    )
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    words = {404: "not_found", 405: "method_not_allowed"}
+    message = {404: "there is no such path; /openapi.json lists them", 405: "this path does not take this method"}
+    code = words.get(error.status_code, "invalid_request")
+    problem = Problem(error.status_code, code, message.get(error.status_code, str(error.detail)))
+    response = _problem(request, problem)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _bug(request: Request, _error: Exception) -> Response:
+    return _problem(request, Problem(500, "internal_error", "the gateway failed; its log says why"))
+
+
+def _problem(request: Request, problem: Problem) -> Response:
+    headers = {name.decode(): value.decode() for name, value in error_headers(problem)}
+    body = to_json(error_body(problem, request.url.path))
+    return Response(body, problem.status, headers, media_type="application/json")

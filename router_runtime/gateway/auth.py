@@ -1,0 +1,114 @@
+"""Who calls: the key of a request, and what it opens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from router_runtime.budgets import Limit
+from router_runtime.errors import GatewayRefusal
+from router_runtime.gateway.keys import KeyRecord, Keys
+
+#: Paths that need no key.
+OPEN = frozenset({"/health", "/ready", "/openapi.json"})
+#: Beginnings of paths that need no key: files that hold no data.
+OPEN_UNDER = ("/ui",)
+#: Beginnings of paths that need an admin key.
+ADMIN_UNDER = ("/admin", "/metrics")
+
+Headers = dict[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks; at ``request.state.caller``.
+
+    Args:
+        key_id: Of the key; ``"local"`` where the gateway asks for none.
+        tier: Used where the request names none; None = no tier.
+        user: Counts for the tier's limits per user where the request names nobody.
+        admin: Whether it opens ``/admin``.
+        tiers: What the request may name; empty = any.
+        limits: The key's own budget.
+        requests_per_minute, tokens_per_minute: None for no bound.
+    """
+
+    key_id: str
+    tier: str | None = None
+    user: str | None = None
+    admin: bool = False
+    tiers: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+LOCAL = Caller("local", admin=True)
+"""Everyone, where the gateway was started with ``--insecure-local``."""
+
+
+def is_open(path: str) -> bool:
+    """Whether ``path`` needs no key."""
+    return path in OPEN or any(path == under or path.startswith(under + "/") for under in OPEN_UNDER)
+
+
+def needs_admin(path: str) -> bool:
+    """Whether ``path`` needs an admin key."""
+    return any(path == under or path.startswith(under + "/") for under in ADMIN_UNDER)
+
+
+def authenticate(keys: Keys | None, headers: Headers, path: str, now: float) -> Caller:
+    """The caller of a request for ``path``.
+
+    Args:
+        keys: None lets everyone in.
+        headers: By name in lower case.
+        path: What is asked for.
+        now: UTC seconds since the epoch.
+
+    Raises:
+        GatewayRefusal: 401 without a good key, 403 where the key does not open ``path``.
+    """
+    if keys is None:
+        return LOCAL
+    given = _given(headers)
+    if given is None:
+        raise _unknown("no API key; send it as 'Authorization: Bearer pm-…' or 'x-api-key: pm-…'")
+    record = keys.find(given)
+    if record is None:
+        raise _unknown("this API key is not known; 'pointsman keys create' makes one")
+    refusal = record.refusal(now)
+    if refusal is not None:
+        raise _unknown(refusal)
+    if record.admin != needs_admin(path):
+        need = "an admin key" if needs_admin(path) else "a key for models, which an admin key is not"
+        raise GatewayRefusal(f"this path needs {need}", status=403, code="wrong_kind_of_key")
+    return caller_of(record)
+
+
+def caller_of(record: KeyRecord) -> Caller:
+    """The caller that holds the key."""
+    budget = record.budget_usd
+    limits = () if budget is None else (Limit(f"key:{record.id}", record.budget_window, Decimal(repr(float(budget)))),)
+    return Caller(
+        key_id=record.id,
+        tier=record.tiers[0] if record.tiers else None,
+        user=f"key:{record.id}",
+        admin=record.admin,
+        tiers=record.tiers,
+        limits=limits,
+        requests_per_minute=record.requests_per_minute,
+        tokens_per_minute=record.tokens_per_minute,
+    )
+
+
+def _given(headers: Headers) -> str | None:
+    bearer = headers.get(b"authorization", b"")
+    if bearer[:7].lower() == b"bearer ":
+        return bearer[7:].strip().decode("latin-1")
+    key = headers.get(b"x-api-key")
+    return None if key is None else key.strip().decode("latin-1")
+
+
+def _unknown(reason: str) -> GatewayRefusal:
+    return GatewayRefusal(reason, status=401, code="invalid_api_key")

@@ -1,0 +1,51 @@
+"""What every request passes first: who asks, and how much may be asked (ASGI middleware)."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from router_runtime.errors import GatewayRefusal
+from router_runtime.gateway.auth import authenticate, is_open
+from router_runtime.gateway.problems import problem_of
+from router_runtime.gateway.service import Service
+from router_runtime.gateway.wire import Body, patient, refuse
+
+_FREE = ("/admin", "/metrics", "/ui")
+
+
+class Gate:
+    """Puts the caller into ``state`` and a bound around the body.
+
+    Args:
+        app: What comes after.
+        service: The gateway.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets one request in, or refuses it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        service, settings = self._service, self._service.settings
+        headers = dict(scope["headers"])
+        sending = patient(scope, send, settings.write_timeout_s)
+        try:
+            await self._admit(scope, headers)
+        except GatewayRefusal as refusal:
+            await refuse(scope, sending, problem_of(refusal, service.clock()))
+            return
+        body = Body(receive, headers, settings.max_body_bytes, settings.body_timeout_s)
+        await self._app(scope, body, sending)
+
+    async def _admit(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        """Raises GatewayRefusal where the caller may not come in."""
+        path: str = scope["path"]
+        if is_open(path):
+            return
+        caller = authenticate(self._service.keys, headers, path, self._service.clock())
+        scope.setdefault("state", {})["caller"] = caller
+        if not path.startswith(_FREE):
+            await self._service.limits.admit(caller)

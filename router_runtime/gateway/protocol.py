@@ -1,0 +1,78 @@
+"""uvicorn's HTTP protocol with a bound of bytes and time on the head of a request, which it has not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from router_runtime.gateway.settings import GatewaySettings
+from router_runtime.gateway.wire import ABORT
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. Made by :func:`protocol_of`."""
+
+    settings = GatewaySettings()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Starts the clock of the first head."""
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stops it."""
+        self._head_came()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Counts what comes before a head has ended."""
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_timer is None:  # a further request on an open connection
+                self._wait_for_head()
+        super().data_received(data)
+        if self._in_head and self._head_bytes > self.settings.max_header_bytes and not self.transport.is_closing():
+            self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+        scope[ABORT] = self.transport.abort
+
+    def on_headers_complete(self) -> None:
+        """A head has come."""
+        self._in_head = False
+        self._head_came()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A body has come; what follows is the next head."""
+        super().on_message_complete()
+        self._in_head, self._head_bytes = True, 0
+
+    _in_head = True
+
+    def _wait_for_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.settings.header_timeout_s, self._refuse, 408)
+
+    def _head_came(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, status: int) -> None:
+        self._head_came()
+        if not self.transport.is_closing():
+            head = STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
+            self.transport.write(head)
+            self.transport.close()
+
+
+def protocol_of(settings: GatewaySettings) -> type[BoundedProtocol]:
+    """The class of connections under ``settings``."""
+    return type("GatewayProtocol", (BoundedProtocol,), {"settings": settings})

@@ -1,0 +1,120 @@
+"""Runs the gateway: opens the router, listens, and drains on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from router_runtime.budgets import Budgets
+from router_runtime.errors import ConfigError
+from router_runtime.gateway.app import build_app
+from router_runtime.gateway.keys import Keys
+from router_runtime.gateway.limits import Limits
+from router_runtime.gateway.protocol import protocol_of
+from router_runtime.gateway.service import Service
+from router_runtime.gateway.settings import GatewaySettings
+from router_runtime.router import Router
+
+
+def open_service(router: Router, state_dir: Path | None, settings: GatewaySettings | None = None) -> Service:
+    """A service around ``router``; ``state_dir`` holds the keys, None asks for none.
+
+    Raises:
+        StoreError: The keys cannot be read.
+    """
+    chosen = settings or GatewaySettings()
+    keys = None if state_dir is None else Keys(state_dir)
+    return Service(router, keys, Limits(chosen), chosen)
+
+
+def open_router(bundle: str | None, registry: str, state_dir: Path, log: str | None, **settings: Any) -> Router:
+    """The gateway's router: with budgets in the state folder, so that they outlive a restart."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    budgets = Budgets(state_dir / "budgets.sqlite")
+    return Router.open(bundle, registry=registry, state_dir=state_dir, log=log, budgets=budgets, **settings)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_door(host: str, *, insecure_local: bool) -> None:
+    """Raises ConfigError where anyone could come in from outside."""
+    if insecure_local and not is_loopback(host):
+        raise ConfigError(f"--insecure-local lets everyone in, and {host} is no loopback address; use --host 127.0.0.1")
+
+
+class Server(uvicorn.Server):
+    """Drains: ``/ready`` says no first, then the listener closes, then requests under way end within a bound.
+
+    Args:
+        config: uvicorn's.
+        service: The gateway.
+        started: Is told the URL once it listens.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service, started: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._service, self._tell_started = service, started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, and says where."""
+        await super().startup(sockets)
+        if self.started and self.servers:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._tell_started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second ends at once."""
+        if self._service.draining:
+            super().handle_exit(sig, frame)
+            return
+        self._service.draining = True
+        self._captured_signals.append(sig)
+        delay = self._service.settings.ready_delay_s
+        asyncio.get_running_loop().call_later(delay, self._leave)
+
+    def _leave(self) -> None:
+        self.should_exit = True
+
+
+def make_server(service: Service, host: str, port: int, started: Callable[[str], None] = lambda _url: None) -> Server:
+    """A server that is ready to run."""
+    settings = service.settings
+    config = uvicorn.Config(
+        build_app(service),
+        host=host,
+        port=port,
+        http=protocol_of(settings),
+        ws="none",
+        loop="uvloop",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=2048,
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=int(settings.keep_alive_s),
+        timeout_graceful_shutdown=int(settings.drain_s),
+    )
+    return Server(config, service, started)
+
+
+def say(url: str) -> None:
+    """One line on stderr, for people and for scripts that wait for it."""
+    print(f"pointsman serves {url}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
