@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 
 from router_runtime.cli import commands, serving
+from router_runtime.cli.values import duration
 from router_runtime.errors import PointsmanError
 from router_runtime.registry import LATENCY_NEEDS, STRATEGIES
 from router_runtime.registry_reader import DEFAULT_REGISTRY
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 _EXAMPLES = """\
 examples:
@@ -69,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     disable.add_argument(
         "--for",
         dest="seconds",
-        type=_duration,
+        type=duration,
         metavar="TIME",
         help="such as 30s, 5m, 2h, 1d; until enabled where left out",
     )
@@ -178,11 +176,3 @@ def _count(text: str) -> int:
 
 def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
-
-
-def _duration(text: str) -> float:
-    """Seconds of ``30s``, ``5m``, ``2h``, ``1d`` or a bare number of seconds."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", text.strip())
-    if match is None or float(match[1]) == 0.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30s, 5m, 2h or 1d")
-    return float(match[1]) * _UNITS[match[2] or "s"]

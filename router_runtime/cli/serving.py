@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import json
+import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from router_runtime import overrides
+from router_runtime.cli import render
+from router_runtime.cli.values import above_zero, duration
 from router_runtime.errors import ConfigError
+from router_runtime.gateway import keys
+from router_runtime.registry import WINDOWS
 from router_runtime.registry_reader import DEFAULT_REGISTRY
+
+LOG_PROMPTS = ("full", "redacted", "features", "none")
+
+#: (option, default, help): the bounds of :class:`router_runtime.gateway.settings.GatewaySettings` that people change.
+_BOUNDS: tuple[tuple[str, int | float, str], ...] = (
+    ("max-body-mib", 20, "largest body of a request, in MiB (default 20)"),
+    ("max-concurrent", 512, "requests answered at a time; past it 503 (default 512)"),
+    ("max-concurrent-per-key", 128, "those of one key; past it 429 (default 128)"),
+    ("drain-s", 30.0, "how long requests under way may take to end after SIGTERM (default 30)"),
+    ("ready-delay-s", 0.1, "how long /ready says no before the listener closes (default 0.1)"),
+)
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the commands."""
     _add_serve(subparsers)
+    _add_keys(subparsers)
 
 
 def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,27 +47,137 @@ def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--bundle", metavar="DIR", help="folder of a bundle (default: none, the static table chooses)")
     parser.add_argument("--registry", default=str(DEFAULT_REGISTRY), metavar="FILE", help="registry.yaml")
     parser.add_argument("--log", metavar="STORE", help="folder or URL of the outcome log (default: none)")
+    parser.add_argument("--log-prompts", default="none", choices=LOG_PROMPTS, help="what the log keeps of a prompt")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0 takes a free one (default 8080)")
-    parser.add_argument(
-        "--state", metavar="DIR", help="keys, budgets and disabled models (default: $POINTSMAN_STATE, else the user's)"
-    )
+    parser.add_argument("--port", type=_port, default=8080, help="port; 0 takes a free one (default 8080)")
+    _add_state(parser)
     parser.add_argument(
         "--insecure-local", action="store_true", help="ask for no key; only on a loopback address, for trying out"
     )
+    for name, default, words in _BOUNDS:
+        kind = type(default)
+        parser.add_argument(f"--{name}", type=above_zero(kind), default=default, metavar="N", help=words)
     parser.set_defaults(run=serve)
+
+
+def _add_keys(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "keys", help="create, list and revoke the gateway's API keys", description="The gateway's API keys."
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    create = _action(actions, "create", "make a key; it is shown once", create_key, "create --name app --tier free")
+    create.add_argument("--name", required=True, help="for people: whose key it is")
+    create.add_argument(
+        "--tier", action="append", default=[], metavar="NAME", help="a tier that it opens; the first is the usual one"
+    )
+    create.add_argument("--budget", type=above_zero(float), metavar="USD", help="most that it may spend in a window")
+    create.add_argument("--budget-window", default="month", choices=WINDOWS, help="of the budget (default month)")
+    create.add_argument("--requests-per-minute", type=above_zero(int), metavar="N", help="rate of requests")
+    create.add_argument("--tokens-per-minute", type=above_zero(int), metavar="N", help="rate of tokens")
+    create.add_argument("--expires", type=duration, metavar="TIME", help="such as 12h or 90d; never where left out")
+    create.add_argument("--admin", action="store_true", help="opens /admin and /metrics instead of the models")
+    listed = _action(actions, "list", "show the keys, without their secrets", list_keys, "list --json")
+    revoke = _action(actions, "revoke", "end a key within a second", revoke_key, "revoke app")
+    revoke.add_argument("key", metavar="ID", help="its id or its name")
+    for action in (create, listed, revoke):
+        action.add_argument("--json", action="store_true", help="print one JSON document and nothing else on stdout")
+        _add_state(action)
+
+
+def _action(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    words: str,
+    run: Callable[[argparse.Namespace], int],
+    example: str,
+) -> argparse.ArgumentParser:
+    parser = actions.add_parser(
+        name,
+        help=words,
+        description=words[0].upper() + words[1:] + ".",
+        epilog=f"example:\n  pointsman keys {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_state(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state", metavar="DIR", help="keys, budgets and disabled models (default: $POINTSMAN_STATE, else the user's)"
+    )
 
 
 def serve(arguments: argparse.Namespace) -> int:
     """``pointsman serve``."""
-    if find_spec("starlette") is None or find_spec("uvicorn") is None:
-        raise ConfigError("the gateway is not installed; add it with: pip install 'pointsman[gateway]'")
+    missing = [name for name in ("starlette", "uvicorn", "uvloop", "httptools") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"{missing[0]} is not installed; add it with: pip install 'pointsman[gateway]'")
     from router_runtime.gateway import serve as gateway  # here: the extra's libraries, which other commands do not need
+    from router_runtime.gateway.settings import GatewaySettings
 
     gateway.check_door(arguments.host, insecure_local=arguments.insecure_local)
-    state = overrides.default_state_dir() if arguments.state is None else Path(arguments.state)
-    router = gateway.open_router(arguments.bundle, arguments.registry, state, arguments.log)
-    service = gateway.open_service(router, None if arguments.insecure_local else state)
-    server = gateway.make_server(service, arguments.host, arguments.port, gateway.say)
-    server.run()
+    bounds = {name.replace("-", "_"): getattr(arguments, name.replace("-", "_")) for name, _, _ in _BOUNDS}
+    bounds["max_body_bytes"] = bounds.pop("max_body_mib") << 20
+    state = _state(arguments)
+    router = gateway.open_router(
+        arguments.bundle, arguments.registry, state, arguments.log, log_prompts=arguments.log_prompts
+    )
+    service = gateway.open_service(router, None if arguments.insecure_local else state, GatewaySettings(**bounds))
+    gateway.make_server(service, arguments.host, arguments.port, gateway.say).run()
     return 0
+
+
+def create_key(arguments: argparse.Namespace) -> int:
+    """``pointsman keys create``."""
+    now = time.time()
+    key, record = keys.create_key(
+        _state(arguments),
+        arguments.name,
+        now,
+        tiers=tuple(arguments.tier),
+        budget_usd=arguments.budget,
+        budget_window=arguments.budget_window,
+        requests_per_minute=arguments.requests_per_minute,
+        tokens_per_minute=arguments.tokens_per_minute,
+        expires=None if arguments.expires is None else now + arguments.expires,
+        admin=arguments.admin,
+    )
+    _show(arguments, {"key": key, **record.public()}, f"{key}\nThis is shown once; only its hash is kept.")
+    return 0
+
+
+def list_keys(arguments: argparse.Namespace) -> int:
+    """``pointsman keys list``."""
+    now = time.time()
+    records = sorted(keys.read_keys(_state(arguments)).values(), key=lambda record: record.created)
+    rows = [("id", "name", "kind", "tiers", "state")]
+    for record in records:
+        kind = "admin" if record.admin else "models"
+        state = (record.refusal(now) or "in force").removeprefix("this key ")
+        rows.append((record.id, record.name, kind, ", ".join(record.tiers) or "any", state))
+    document = {"keys": [{**record.public(), "in_force": record.refusal(now) is None} for record in records]}
+    _show(arguments, document, "\n".join(render.table(rows)))
+    return 0
+
+
+def revoke_key(arguments: argparse.Namespace) -> int:
+    """``pointsman keys revoke``."""
+    record = keys.revoke_key(_state(arguments), arguments.key, time.time())
+    _show(arguments, record.public(), f"{record.name} ({record.id}) is revoked")
+    return 0
+
+
+def _show(arguments: argparse.Namespace, document: dict[str, Any], words: str) -> None:
+    print(json.dumps(document) if arguments.json else words)
+
+
+def _state(arguments: argparse.Namespace) -> Path:
+    return overrides.default_state_dir() if arguments.state is None else Path(arguments.state)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is no port")
+    return port

@@ -123,7 +123,7 @@ class Turn:
         self._decision = stream.decision
         batches = aiter(stream.batches)
         try:
-            first: list[StreamItem] = await anext(batches, [])
+            first: Sequence[StreamItem] = await anext(batches, ())
             encoder = await self._begin(asked, stream)
             try:
                 data = encoder.begin() + encoder.feed(_chunks(first))

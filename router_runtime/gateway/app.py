@@ -13,14 +13,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from router_runtime.errors import PointsmanError
-from router_runtime.gateway import health_api, openai_api
+from router_runtime.gateway import anthropic_api, health_api, models_api, openai_api, responses_api, routing_api
 from router_runtime.gateway.gate import Gate
 from router_runtime.gateway.problems import Problem, error_body, error_headers, problem_of
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import to_json
 
 #: Modules that export ``routes(service)``; those asked most often first, because routes are matched in order.
-SUBJECTS = (openai_api, health_api)
+SUBJECTS = (openai_api, anthropic_api, responses_api, health_api, models_api, routing_api)
 
 
 def build_app(service: Service) -> Starlette:

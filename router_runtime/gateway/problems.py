@@ -25,6 +25,7 @@ from router_runtime.provider_errors import (
     ContentFiltered,
     ContextOverflow,
     Overloaded,
+    ProviderError,
     RateLimited,
     Refused,
     UnsupportedByProvider,
@@ -120,6 +121,7 @@ _MAKERS: tuple[tuple[type[PointsmanError], Callable[[Any, float], Problem]], ...
     (NoCandidateError, _no_candidate),
     (BudgetExceeded, _budget),
     (AllAttemptsFailed, _exhausted),
+    (ProviderError, _plain(502, "provider_failed")),
     (StreamInterrupted, _plain(502, "stream_interrupted")),
     (StoreError, lambda error, _now: Problem(503, "store_unavailable", str(error), 5.0)),
 )

@@ -33,4 +33,4 @@ class GatewaySettings:
     max_concurrent_per_key: int = 128
     max_connections: int = 4096
     drain_s: float = 30.0
-    ready_delay_s: float = 0.0
+    ready_delay_s: float = 0.1

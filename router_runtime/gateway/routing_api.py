@@ -1,0 +1,103 @@
+"""``/v1/route``: decide only. ``/v1/feedback``: how good an answer was."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast, get_args
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from router_runtime.errors import GatewayRefusal
+from router_runtime.explain import explain
+from router_runtime.gateway.asking import options_of
+from router_runtime.gateway.reading import items, obj, refuse, text, truth
+from router_runtime.gateway.service import Service
+from router_runtime.gateway.telling import headers_of, reason
+from router_runtime.gateway.wire import read_json
+from router_runtime.options import Options, RouteOptions
+from router_runtime.records import Feedback, FeedbackSource, to_dict
+
+MAX_BATCH = 1_000
+_SOURCES = get_args(FeedbackSource)
+
+
+def routes(service: Service) -> list[Route]:
+    """The endpoints."""
+
+    async def route(request: Request) -> JSONResponse:
+        body = read_json(await request.body())
+        explained = truth(body.pop("explain", None), "explain")
+        options = _route_options(service, request, body)
+        messages = body.get("messages")
+        if not isinstance(messages, str | list):
+            raise refuse("messages", "a text or a list of messages")
+        influences = None
+        if explained:
+            found = await asyncio.to_thread(lambda: explain(service.router, messages, **options))
+            decision = found.decision
+            influences = [
+                {"kind": i.kind, "name": i.name, "value": i.value, "change": i.change} for i in found.influences
+            ]
+        else:
+            decision = service.router.route(messages, **options)
+        document = {**to_dict(decision), "reason": reason(decision)}
+        if influences is not None:
+            document["influences"] = influences
+        headers = {name.decode(): value.decode() for name, value in headers_of(decision, decision.chosen)}
+        return JSONResponse(document, headers=headers)
+
+    async def feedback(request: Request) -> JSONResponse:
+        if service.router.log is None:
+            raise GatewayRefusal("this gateway keeps no log; start it with --log", status=503, code="no_log")
+        body = read_json(await request.body())
+        rows = items(body["feedback"], "feedback") if "feedback" in body else [body]
+        if not 0 < len(rows) <= MAX_BATCH:
+            raise refuse("feedback", f"a list of 1 to {MAX_BATCH} rows")
+        now = service.clock()
+        checked = [_feedback(row, f"feedback[{i}]." if "feedback" in body else "", now) for i, row in enumerate(rows)]
+        await asyncio.to_thread(_store, service, checked)
+        return JSONResponse({"accepted": len(checked)})
+
+    return [Route("/v1/route", route, methods=["POST"]), Route("/v1/feedback", feedback, methods=["POST"])]
+
+
+def _route_options(service: Service, request: Request, body: Mapping[str, Any]) -> RouteOptions:
+    registry = service.router.current_registry()
+    given = options_of({"model": "auto", **body}, request.state.caller, registry, service.clock())
+    if extra := set(given.get("extra") or ()) - {"max_tokens", "max_completion_tokens", "temperature", "top_p"}:
+        name = sorted(extra)[0][:100]
+        raise GatewayRefusal(f"no field {name!r} in /v1/route", status=400, code="unknown_field", param=name)
+    options = {name: value for name, value in given.items() if name in Options._fields}
+    return cast(RouteOptions, options)
+
+
+def _feedback(row: Mapping[str, Any], place: str, now: float) -> Feedback:
+    score = row.get("score")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise refuse(f"{place}score", "a number in 0..1")
+    source = row.get("source", "user")
+    if source not in _SOURCES:
+        raise refuse(f"{place}source", f"one of {', '.join(_SOURCES)}")
+    decision = text(row.get("decision_id"), f"{place}decision_id")
+    metric = text(row.get("metric", "score"), f"{place}metric")
+    if not 0 < len(decision) <= 100 or not 0 < len(metric) <= 100:
+        raise refuse(f"{place}decision_id", "an id, and metric a name, of 1 to 100 characters")
+    meta = dict(obj(row.get("meta") or {}, f"{place}meta"))
+    return Feedback(decision, now, metric, float(score), source, meta)
+
+
+def _store(service: Service, rows: list[Feedback]) -> None:
+    """Durable on return: the log writes in order, so that the last one's commit covers those that were offered before.
+
+    Raises:
+        StoreError: Where the log cannot take them.
+    """
+    log = service.router.log
+    assert log is not None
+    for row in rows[:-1]:
+        if not log.offer(row):  # the queue is full: wait for it
+            log.append(row)
+    log.append(rows[-1])
