@@ -287,11 +287,12 @@ class ToolCallDelta:
         return {**self.extra, "index": self.index, **head, "function": function}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ChatChunk:
     """One step of a stream; ``index`` is the choice that it belongs to.
 
-    A chunk with ``usage`` and nothing else stands, as OpenAI's does, for no choice.
+    A chunk with ``usage`` and nothing else stands, as OpenAI's does, for no choice. To be read only: it is not frozen
+    because making a frozen one takes four times as long, and a stream has hundreds.
     """
 
     id: str

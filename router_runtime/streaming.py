@@ -7,6 +7,7 @@ joined by LF, text is UTF-8 with errors replaced. An event that the end of the s
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from router_runtime.provider_errors import MalformedAnswer
@@ -15,6 +16,9 @@ from router_runtime.provider_errors import MalformedAnswer
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 _BOM = b"\xef\xbb\xbf"
+_USUAL = re.compile(rb"(?:event: ([^\r\n]*)\n)?data: ([^\r\n]*)\n\n")
+_AROUND = len(b"data: \n\n")
+_AROUND_NAMED = len(b"event: \n") + _AROUND
 
 
 class ServerEvent(NamedTuple):
@@ -48,6 +52,22 @@ class EventDecoder:
                 feed whole lines (see :meth:`lines`) where that matters.
         """
         return [event for line in self.lines(data) if (event := self.line(line)) is not None]
+
+    def usual(self, data: bytes) -> list[tuple[bytes, bytes]] | None:
+        """(name, data) of each event where ``data`` is whole events in the usual form, as most reads of a stream are.
+
+        None where it is anything else; it must then be given to :meth:`lines`. A third of the time of going by lines.
+        """
+        if self._rest or self._after_cr or self._data or self._event or len(data) > self.bound:
+            return None
+        found: list[tuple[bytes, bytes]] = _USUAL.findall(data)
+        length = 0
+        for name, content in found:
+            length += len(content) + (len(name) + _AROUND_NAMED if name else _AROUND)
+        if length != len(data):  # something stands between them
+            return None
+        self._first_line = False
+        return found
 
     def lines(self, data: bytes) -> list[bytes]:
         """The lines that ``data`` completes, without their ends; what is left waits for the next call."""

@@ -146,13 +146,19 @@ class Exchange:
         raise self._adapter.classify(response.status, response.headers, b"".join(parts))
 
     async def _read(self, response: Response) -> bytes:
-        kind: TimeoutKind = "idle" if self.started_content else "first_token"
-        due = self._loop.time() + self._provider.idle_timeout_s if self.started_content else self._first_due
+        watch = self._watch
+        if self.started_content:
+            watch.arm(self._loop.time() + self._provider.idle_timeout_s, "idle")
+        else:
+            watch.arm(self._first_due, "first_token")
         try:
-            data = await self._watch.limit(response.read(), due, kind)
+            data = await response.read()
         except TransportFailure as failure:
             error: ProviderError = StreamCut(str(failure), status=self.status)
-        except Expired as expired:
+        except asyncio.CancelledError:
+            expired = watch.expired()
+            if expired is None:
+                raise
             error = _timeout(expired, self._provider)
         else:
             self._left -= len(data)
@@ -160,6 +166,8 @@ class Exchange:
             if self._left >= 0:
                 return data
             error = MalformedAnswer("the answer is larger than its bound", status=self.status)
+        finally:
+            watch.rest()
         raise error
 
 

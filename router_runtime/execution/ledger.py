@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from time import perf_counter
 
-from router_runtime.budgets import Budgets, Limit, Reservation
+from router_runtime.budgets import BudgetCounts, Limit, Reservation
 from router_runtime.chat import ChatChunk, ChatResponse, Usage
 from router_runtime.errors import BudgetExceeded, Failure, PointsmanError
 from router_runtime.execution.course import Step
@@ -73,18 +73,19 @@ class OpenAttempt:
         self.finish_reason = response.finish_reason
         self.chars = len(response.text)
 
-    def see_chunk(self, chunk: ChatChunk) -> None:
-        """Takes what one chunk of a stream says."""
-        if chunk.content:
-            self.chars += len(chunk.content)
-        if chunk.reasoning:
-            self.chars += len(chunk.reasoning)
-        if chunk.usage is not None:
-            self.usage = chunk.usage
-        if chunk.finish_reason is not None:
-            self.finish_reason = chunk.finish_reason
-        if self.response_model is None and chunk.model:
-            self.response_model = chunk.model
+    def see_chunks(self, chunks: Sequence[ChatChunk]) -> None:
+        """Takes what chunks of a stream say."""
+        for chunk in chunks:
+            if chunk.content:
+                self.chars += len(chunk.content)
+            if chunk.reasoning:
+                self.chars += len(chunk.reasoning)
+            if chunk.usage is not None:
+                self.usage = chunk.usage
+            if chunk.finish_reason is not None:
+                self.finish_reason = chunk.finish_reason
+            if self.response_model is None and chunk.model:
+                self.response_model = chunk.model
 
 
 class Ledger:
@@ -104,7 +105,7 @@ class Ledger:
         self,
         decision_id: str,
         limits: Sequence[Limit],
-        budgets: Budgets | None,
+        budgets: BudgetCounts | None,
         *,
         health: Health,
         retry: RetryBudget,

@@ -168,8 +168,7 @@ class _Pieces:
 
     def _give(self, exchange: Exchange, batch: list[ChatChunk]) -> list[StreamItem]:
         """Holds chunks back until the first content; from then on this answer is the one."""
-        for chunk in batch:
-            self._attempt.see_chunk(chunk)
+        self._attempt.see_chunks(batch)
         if not exchange.started_content:
             self._held += batch
             first = next((chunk for chunk in batch if chunk.visible), None)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from typing import Literal, TypeVar
 
 T = TypeVar("T")
+_NEVER = float("inf")
 TimeoutKind = Literal["first_token", "idle", "total"]
 
 
@@ -33,12 +34,12 @@ class Watchdog:
         deadline: Loop time at which the whole call ends.
     """
 
-    __slots__ = ("_before", "_deadline", "_due", "_fired", "_kind", "_loop", "_task", "_timer")
+    __slots__ = ("_before", "_deadline", "_due", "_fired", "_kind", "_loop", "_task", "_timer", "_when")
 
     def __init__(self, deadline: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._deadline = deadline
-        self._due = float("inf")
+        self._due = self._when = _NEVER
         self._kind: TimeoutKind = "total"
         self._fired = False
         self._before = 0
@@ -51,45 +52,56 @@ class Watchdog:
         Raises:
             Expired: Saying which of the two passed; ``work`` was cancelled.
         """
-        self._arm(due, kind)
+        self.arm(due, kind)
         try:
             return await work
         except asyncio.CancelledError:
-            if not self._was_ours():
+            expired = self.expired()
+            if expired is None:
                 raise
         finally:
-            self._due = float("inf")
-        raise Expired(self._kind)
+            self.rest()
+        raise expired
+
+    def arm(self, due: float, kind: TimeoutKind) -> None:
+        """From now on the running task is cancelled at loop time ``due``, or the deadline; :meth:`rest` ends that.
+
+        What :meth:`limit` does in one, for those who read so often that a further coroutine for each read tells.
+        """
+        self._due, self._kind = (due, kind) if due < self._deadline else (self._deadline, "total")
+        self._task = asyncio.current_task()  # not always the same: a reader may ask for each chunk in a task of its own
+        if self._timer is None or self._when > self._due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._set(self._due)
+
+    def rest(self) -> None:
+        """Nothing is being waited for."""
+        self._due = _NEVER
+
+    def expired(self) -> Expired | None:
+        """To be asked where a CancelledError came: the limit that passed, or None where somebody else cancelled."""
+        if not self._fired or self._task is None:
+            return None
+        self._fired = False
+        return Expired(self._kind) if self._task.uncancel() <= self._before else None
 
     def close(self) -> None:
         """Takes the timer out of the event loop."""
-        self._due = float("inf")
+        self._due = _NEVER
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _arm(self, due: float, kind: TimeoutKind) -> None:
-        self._due, self._kind = (due, kind) if due < self._deadline else (self._deadline, "total")
-        self._task = asyncio.current_task()
-        if self._timer is not None and self._timer.when() > self._due:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = self._loop.call_at(self._due, self._check)
+    def _set(self, when: float) -> None:
+        self._when, self._timer = when, self._loop.call_at(when, self._check)
 
     def _check(self) -> None:
         self._timer = None
-        if self._due == float("inf"):
+        if self._due == _NEVER:
             return
         if self._loop.time() < self._due:
-            self._timer = self._loop.call_at(self._due, self._check)
+            self._set(self._due)
         elif self._task is not None:
             self._fired, self._before = True, self._task.cancelling()
             self._task.cancel()
-
-    def _was_ours(self) -> bool:
-        """Whether the cancellation that just arrived is the timer's alone; takes it back from the task."""
-        if not self._fired or self._task is None:
-            return False
-        self._fired = False
-        return self._task.uncancel() <= self._before

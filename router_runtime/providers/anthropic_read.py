@@ -135,7 +135,7 @@ class AnthropicStream(EventStream):
         if kind == "error":
             raise self._classify(200, {}, event.data.encode("utf-8", "replace"))
         if kind == "content_block_delta":
-            return self._delta(self._block(raw), obj(raw.get("delta"), "delta"))
+            return self._grown(event, raw)
         if kind == "content_block_start":
             return self._start(count(raw.get("index")), obj(raw.get("content_block"), "content_block"))
         if kind == "content_block_stop":
@@ -186,6 +186,11 @@ class AnthropicStream(EventStream):
         self._blocks[index] = _Block(start, None)
         found = text(start.get("text"), "text") if kind == "text" else None
         return [self._chunk(content=found)] if found else []
+
+    def _grown(self, event: ServerEvent, raw: JSON) -> list[ChatChunk]:
+        block, delta = self._block(raw), obj(raw.get("delta"), "delta")
+        found = delta.get("text") if delta.get("type") == "text_delta" and raw.get("type") else None
+        return self.plain(event, "text", found) if isinstance(found, str) else self._delta(block, delta)
 
     def _delta(self, block: _Block, delta: JSON) -> list[ChatChunk]:
         kind = delta.get("type")

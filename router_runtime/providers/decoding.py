@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 from router_runtime.chat import ChatChunk, Usage
 from router_runtime.provider_errors import ProviderError, StreamCut
+from router_runtime.providers.alike import AlikeText
 from router_runtime.streaming import EventDecoder, ServerEvent, too_large
 
 
@@ -18,6 +19,7 @@ class EventStream(ABC):
 
     def __init__(self) -> None:
         self._events = EventDecoder()
+        self._alike = AlikeText()
         self._error: ProviderError | None = None
         self.finished = False
         self.id = self.model = ""
@@ -52,14 +54,41 @@ class EventStream(ABC):
         return chunks
 
     def _feed(self, data: bytes, chunks: list[ChatChunk]) -> None:
+        events = self._events.usual(data)
+        if events is None:
+            self._feed_lines(data, chunks)
+            return
+        for name, content in events:
+            if self.finished:
+                return
+            text = content.decode("utf-8", "replace")
+            piece = self._alike.read(text)
+            if piece is None:
+                self._take(ServerEvent(name.decode("utf-8", "replace"), text), chunks)
+            else:
+                chunks.append(ChatChunk(self.id, self.model, piece, created=self.created))
+
+    def _feed_lines(self, data: bytes, chunks: list[ChatChunk]) -> None:
         for line in self._events.lines(data):
             event = self._events.line(line)
             if event is not None:
-                chunks += self.take(event)
+                self._take(event, chunks)
                 if self.finished:
                     return
         if self._events.overflow:
             raise too_large(self._events.bound)
+
+    def _take(self, event: ServerEvent, chunks: list[ChatChunk]) -> None:
+        self._alike.forget()
+        chunks += self.take(event)
+
+    def plain(self, event: ServerEvent, key: str, text: str) -> list[ChatChunk]:
+        """The chunk of an event that says nothing but ``text``, which stands under ``key`` in its JSON.
+
+        Events that are alike are then read without :meth:`take`, so nothing else may come of one.
+        """
+        self._alike.learn(event.data, key, text)
+        return [ChatChunk(self.id, self.model, text, created=self.created)]
 
     def close(self) -> list[ChatChunk]:
         """Raises the error that waits, or StreamCut where the terminal event never came."""
