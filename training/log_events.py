@@ -185,6 +185,7 @@ def checked_log(
     """
     with duckdb.connect(":memory:") as db:
         db.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'; SET preserve_insertion_order = false")
+        db.execute("SET enable_progress_bar = false")
         try:
             yield _checked(db, root, (since, until), max_bad_share)
         except duckdb.Error as error:
