@@ -14,7 +14,7 @@ from router_runtime.errors import UnknownModelError
 from router_runtime.records import LatencyNeed
 from router_runtime.registry_yaml import did_you_mean
 
-ADAPTERS = ("openai", "openai-responses", "openai-compatible", "anthropic", "gemini", "deepseek")
+ADAPTERS = ("openai", "openai-responses", "openai-compatible", "anthropic", "gemini", "deepseek", "openrouter")
 CAPABILITIES = ("tools", "vision", "audio", "files", "json", "streaming", "reasoning", "agents", "caching")
 STRATEGIES = ("cost-first", "capability-first", "balanced", "static")
 EXPLORATIONS = ("none", "epsilon", "softmax")
@@ -39,6 +39,7 @@ class ProviderEntry:
         connect_timeout_s, first_token_timeout_s, idle_timeout_s, timeout_s: To connect, to the first content, between
             two pieces of a stream, and for the whole call.
         max_connections: Open connections at a time.
+        drop_params: Fields of requests that none of its models takes; they are left out.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ProviderEntry:
     idle_timeout_s: float = 30.0
     timeout_s: float = 300.0
     max_connections: int = 100
+    drop_params: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class ModelEntry:
         strengths: Expected quality by label or domain, 0..1; for models that the bundle does not know.
         quality_prior: Expected quality overall, 0..1; as above.
         self_hosted: True where prompts do not leave the house.
+        drop_params: Fields of requests that it answers with an error, such as ``temperature``; they are left out.
     """
 
     name: str
@@ -104,6 +107,7 @@ class ModelEntry:
     strengths: Mapping[str, float] = field(default_factory=dict)
     quality_prior: float = 0.5
     self_hosted: bool = False
+    drop_params: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +245,7 @@ class Registry:
         labels: label → model → weight (≥ 0), for capability-first and the static table.
         names: Every name and alias → the model's name.
         version: Short sha256 of the file.
+        state: URL of the Redis that replicas share; None = each process for itself.
     """
 
     providers: Mapping[str, ProviderEntry]
@@ -252,6 +257,7 @@ class Registry:
     experiments: Mapping[str, ExperimentEntry]
     names: Mapping[str, str]
     version: str
+    state: str | None = field(default=None, repr=False)
 
     def model(self, name: str) -> ModelEntry:
         """The model that ``name`` or an alias means.

@@ -35,7 +35,8 @@ T = TypeVar("T")
 DEFAULT_REGISTRY = Path(__file__).with_name("registry.yaml")
 """The registry that ships with the package."""
 
-_TOP = ("providers", "models", "tiers", "labels", "intents", "policy", "experiments")
+_TOP = ("providers", "models", "tiers", "labels", "intents", "policy", "experiments", "state")
+_NEEDED = frozenset({"messages", "model", "stream"})
 _TIMEOUTS = ("connect_timeout_s", "first_token_timeout_s", "idle_timeout_s", "timeout_s")
 
 
@@ -72,7 +73,16 @@ def parse_registry(data: bytes, file: str = "registry.yaml") -> Registry:
         experiments=_entries(top, "experiments", lambda name, value: _experiment(name, value, refer)),
         names=names,
         version=hashlib.sha256(data).hexdigest()[:12],
+        state=_state(top),
     )
+
+
+def _state(top: Section) -> str | None:
+    """The URL of what replicas share."""
+    url = top.text("state", None)
+    if url is None or url.startswith(("redis://", "rediss://", "unix://")):
+        return None if url is None else str(url)
+    raise top.get("state").error("state must be a URL such as redis://host:6379/0")  # its text may hold a password
 
 
 class _Reference:
@@ -96,7 +106,7 @@ def _entries(top: Section, key: str, read: Callable[[str, Value], T]) -> dict[st
 
 
 def _provider(name: str, value: Value) -> ProviderEntry:
-    keys = ("adapter", "base_url", "api_key_env", "headers", "max_connections", *_TIMEOUTS)
+    keys = ("adapter", "base_url", "api_key_env", "headers", "max_connections", "drop_params", *_TIMEOUTS)
     section = Section(value, f"providers.{name}", keys)
     defaults = ProviderEntry(name, "", "")
     return ProviderEntry(
@@ -106,6 +116,7 @@ def _provider(name: str, value: Value) -> ProviderEntry:
         api_key_env=section.text("api_key_env", None),
         headers={key: item.text(f"the header {key}") for key, item in section.named("headers")},
         max_connections=section.whole("max_connections", defaults.max_connections),
+        drop_params=_drop_params(section),
         **{key: section.number(key, getattr(defaults, key), low=0.001) for key in _TIMEOUTS},
     )
 
@@ -127,7 +138,7 @@ def _base_url(section: Section) -> str:
 
 def _model(name: str, value: Value) -> ModelEntry:
     keys = ("provider", "upstream_id", "aliases", "prices", "context_window", "max_output_tokens", "capabilities")
-    more = ("latency_ms", "flags", "enabled", "strengths", "quality_prior", "self_hosted")
+    more = ("latency_ms", "flags", "enabled", "strengths", "quality_prior", "self_hosted", "drop_params")
     section = Section(value, f"models.{name}", keys + more)
     return ModelEntry(
         name=name,
@@ -144,7 +155,17 @@ def _model(name: str, value: Value) -> ModelEntry:
         strengths=section.weights("strengths", high=1.0),
         quality_prior=section.number("quality_prior", 0.5, high=1.0),
         self_hosted=section.flag("self_hosted", False),
+        drop_params=_drop_params(section),
     )
+
+
+def _drop_params(section: Section) -> frozenset[str]:
+    found = frozenset(section.texts("drop_params"))
+    if needed := sorted(found & _NEEDED):
+        raise section.get("drop_params").error(
+            f"{section.what}.drop_params holds {needed[0]!r}, which no call can lack"
+        )
+    return found
 
 
 def _prices(section: Section) -> tuple[Price, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from router_runtime.budgets import Budgets, Limit
+from router_runtime.budgets import BudgetCounts, Limit
 from router_runtime.chat import ChatRequest, ChatResponse
 from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, Failure, PointsmanError
 from router_runtime.execution.course import Course, Step
@@ -54,7 +54,7 @@ class Engine:
     adapters: Callable[[str], Adapter]
     settings: ExecutionSettings = field(default_factory=ExecutionSettings)
     health: Health = field(default_factory=Health)
-    budgets: Budgets | None = None
+    budgets: BudgetCounts | None = None
     log: Callable[[Attempt], object] = _ignore
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     clock: Callable[[], float] = time.time
@@ -122,7 +122,8 @@ class Engine:
             AuthFailed: Where the key's variable is not set; names the variable.
         """
         provider = route.provider
-        return Target(provider.base_url, route.model.upstream_id, self._key(provider), provider.headers)
+        drop = provider.drop_params | route.model.drop_params
+        return Target(provider.base_url, route.model.upstream_id, self._key(provider), provider.headers, drop)
 
     def _key(self, provider: ProviderEntry) -> str | None:
         if provider.api_key_env is None:

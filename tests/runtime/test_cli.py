@@ -1,9 +1,12 @@
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 
 from router_runtime.cli import main
+from router_runtime.registry_reader import DEFAULT_REGISTRY
 
 
 @pytest.fixture
@@ -132,3 +135,11 @@ def test_a_spoilt_state_file_is_named(run, tmp_path):
     code, _, err = run("status")
     assert code == 1
     assert "disabled.json is not a list of disabled models" in err
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "router_runtime.cli", "validate", str(DEFAULT_REGISTRY), "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout)

@@ -40,6 +40,13 @@ def test_the_shipped_registry_lists_the_playbooks_five_models(registry):
     assert "vision" in registry.models["gemini-3.1-pro"].capabilities
 
 
+def test_parameters_that_a_model_does_not_take_are_named_by_it_and_by_its_provider(registry):
+    assert "temperature" in registry.models["claude-opus-4.7"].drop_params
+    found = parse_registry(SMALL.replace("adapter: openai,", "adapter: openrouter, drop_params: [seed],").encode())
+    assert found.providers["p"].drop_params == {"seed"}
+    assert found.models["a"].drop_params == frozenset()
+
+
 def test_aliases_mean_their_model(registry):
     assert registry.model("opus").name == "claude-opus-4.7"
     with pytest.raises(UnknownModelError, match=r"'gpt5.5' \(did you mean 'gpt-5.5'\?\)"):
@@ -50,6 +57,7 @@ def test_aliases_mean_their_model(registry):
     ("old", "new", "line", "message"),
     [
         ("    prices:", "    prises:", 6, "did you mean 'prices'"),
+        ("    provider: p\n", "    provider: p\n    drop_params: [stream]\n", 6, "which no call can lack"),
         ("input: 1", "input: -1", 6, "must be at least 0"),
         ("input: 1", "input: .nan", 6, "must be at least 0"),
         ("input: 1", "input: .inf", 6, "must be at least 0"),

@@ -190,6 +190,21 @@ async def test_a_missing_key_is_named_by_its_variable_and_skipped(servers: list[
     await made.engine.aclose()
 
 
+async def test_parameters_that_a_model_does_not_take_are_not_sent_to_it(servers: list[ProviderServer]) -> None:
+    providers = [provider("p0", servers[0].url, drop_params=frozenset({"seed"})), provider("p1", servers[1].url)]
+    picky = replace(model("m0", "p0"), drop_params=frozenset({"temperature", "top_k"}))
+    made = World.around(registry(providers, [picky, model("m1", "p1")]))
+    servers[0].push(reply("no", 500))
+    servers[1].handler = answer
+    await made.complete(request=replace(ASK, temperature=0.5, seed=3, top_p=0.9, extra={"top_k": 4}))
+    await made.engine.aclose()
+    sent = [server.received[0].json() for server in servers[:2]]
+    assert [{k for k in ("temperature", "seed", "top_p", "top_k") if k in body} for body in sent] == [
+        {"top_p"},
+        {"temperature", "seed", "top_p", "top_k"},
+    ]
+
+
 async def test_redirects_are_refused(world: World, servers: list[ProviderServer]) -> None:
     always(servers[0], reply("", 307, location=servers[2].url))
     done = await world.complete()
