@@ -20,6 +20,7 @@ from router_runtime.provider_errors import (
     TotalTimeout,
 )
 from router_runtime.providers.base import Adapter, HttpCall, StreamDecoder
+from router_runtime.providers.joining import as_chunks
 from router_runtime.registry import ProviderEntry
 from router_runtime.transport import Response, Transport
 
@@ -64,7 +65,8 @@ class Exchange:
         self._response: Response | None = None
         self._decoder: StreamDecoder | None = None
         self._error: ProviderError | None = None
-        self._ended = self._at_end = False
+        self._ended = self._at_end = self._idle = False
+        self._undecided = True
         self.status: int | None = None
         self.started_content = False
         """To be set once the reader has seen content: from then on the limit is the one between tokens."""
@@ -97,6 +99,10 @@ class Exchange:
             self._decoder = await self._open_stream()
             assert self._response is not None
         data = await self._read(self._response)
+        if self._undecided:
+            if _is_no_stream(data):
+                return await self._not_streamed(self._response, data)
+            self._undecided = not data.strip()
         chunks = self._decoder.feed(data) if data else []
         if not data or self._decoder.done:
             self._ended = True
@@ -105,6 +111,15 @@ class Exchange:
             except ProviderError as error:
                 self._error = error
         return chunks
+
+    async def _not_streamed(self, response: Response, data: bytes) -> list[ChatChunk]:
+        """The chunks of a whole answer: there are servers that do not look at ``stream``."""
+        self._idle = True
+        parts = [data]
+        while data := await self._read(response):
+            parts.append(data)
+        self._ended = True
+        return as_chunks(self._adapter.parse(response.status, response.headers, b"".join(parts)))
 
     async def aclose(self) -> None:
         """Ends the exchange; after a good end the last bytes are read, so that the connection can be used again."""
@@ -147,7 +162,7 @@ class Exchange:
 
     async def _read(self, response: Response) -> bytes:
         watch = self._watch
-        if self.started_content:
+        if self.started_content or self._idle:
             watch.arm(self._loop.time() + self._provider.idle_timeout_s, "idle")
         else:
             watch.arm(self._first_due, "first_token")
@@ -169,6 +184,11 @@ class Exchange:
         finally:
             watch.rest()
         raise error
+
+
+def _is_no_stream(data: bytes) -> bool:
+    """Whether an answer that begins so is JSON or a page: no line of an event stream that means anything does."""
+    return data.lstrip()[:1] in (b"{", b"[", b"<")
 
 
 def _before_answer(failure: TransportFailure) -> ProviderError:

@@ -1,4 +1,4 @@
-"""Chunks of a stream → the whole answer that they make up, or the part of it that has come so far."""
+"""Chunks of a stream → the whole answer that they make up, or the part of it that has come so far; and the way back."""
 
 from __future__ import annotations
 
@@ -108,3 +108,23 @@ def join(chunks: Iterable[ChatChunk]) -> ChatResponse:
     for chunk in chunks:
         joiner.add(chunk)
     return joiner.response()
+
+
+def as_chunks(response: ChatResponse) -> list[ChatChunk]:
+    """A whole answer as the stream that :func:`join` makes it of: each choice in one piece, its end, the usage."""
+
+    def chunk(**fields: Any) -> ChatChunk:
+        return ChatChunk(response.id, response.model, created=response.created, **fields)
+
+    chunks = []
+    for choice in response.choices:
+        message = choice.message
+        calls = tuple(
+            ToolCallDelta(index, call.id, call.name, call.arguments, call.extra)
+            for index, call in enumerate(message.tool_calls)
+        )
+        said = {"content": message.content, "refusal": message.refusal, "reasoning": message.reasoning}
+        chunks.append(chunk(role="assistant", index=choice.index, tool_calls=calls, extra=message.extra, **said))
+        end = {"finish_reason": choice.finish_reason, "choice_extra": choice.extra}
+        chunks.append(chunk(index=choice.index, **end))
+    return chunks if response.usage is None else [*chunks, chunk(usage=response.usage)]

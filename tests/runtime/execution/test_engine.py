@@ -20,8 +20,20 @@ from router_runtime.execution.engine import routes_of
 from router_runtime.health import UNHEALTHY, Health, HealthSettings
 from router_runtime.records import Attempt
 from router_runtime.registry import IntentEntry
-from tests.provider_server import Close, ProviderServer, Received, Reset, Script, Send, Stall, head, reply, stream
-from tests.runtime.execution.wires import TEXT, WIRES, begun, good, sse
+from tests.provider_server import (
+    Close,
+    ProviderServer,
+    Received,
+    Reset,
+    Script,
+    Send,
+    Sleep,
+    Stall,
+    head,
+    reply,
+    stream,
+)
+from tests.runtime.execution.wires import TEXT, WIRES, Wire, begun, good, sse
 from tests.runtime.execution.world import ASK, FAST, KEY, QUICK, World, decision, model, provider, read_all, registry
 
 WIRE = WIRES[0]
@@ -203,6 +215,29 @@ async def test_parameters_that_a_model_does_not_take_are_not_sent_to_it(servers:
         {"top_p"},
         {"temperature", "seed", "top_p", "top_k"},
     ]
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.adapter)
+async def test_an_answer_that_is_not_streamed_becomes_a_stream(servers: list[ProviderServer], wire: Wire) -> None:
+    made = World.of([servers[0].url], wire.adapter)
+    whole = good(wire, False)[0].data  # type: ignore[union-attr]
+    edge = whole.index(b"\r\n\r\n") + 4
+    for cut in (0, 1, 30):  # in one piece, after the brace, within the body
+        servers[0].push([Send(whole[: edge + cut]), Sleep(0.01), Send(whole[edge + cut :])] if cut else [Send(whole)])
+        seen: list[str] = []
+        await read_all(made.stream(), seen)
+        assert "".join(seen) == TEXT
+    assert [(a.error, a.input_tokens, a.output_tokens) for a in made.log] == [(None, 10, 5)] * 3
+    await made.engine.aclose()
+
+
+@pytest.mark.parametrize("body", ["<html>Sign in</html>", "[1]", '{"choices": 3}', '{"no": "end'])
+async def test_a_stream_that_is_none_is_malformed(world: World, servers: list[ProviderServer], body: str) -> None:
+    servers[0].push(reply(f"\n {body}", content_type="text/html"))
+    seen: list[str] = []
+    await read_all(world.stream(), seen)
+    assert "".join(seen) == TEXT
+    assert [a.error for a in world.log] == ["MalformedAnswer", None]
 
 
 async def test_redirects_are_refused(world: World, servers: list[ProviderServer]) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ from router_runtime.provider_errors import (
 )
 from router_runtime.providers.base import Target, answer_problem
 from router_runtime.providers.catalog import ADAPTERS, adapter
-from router_runtime.providers.joining import join
+from router_runtime.providers.joining import as_chunks, join
 from tests.runtime.providers.corpus import CASES, Case, named
 
 SECRET = "sk-test-Zq81LmV0pW7r"
@@ -69,6 +70,13 @@ class TestAdapterContract:
             call.id: call.extra for call in whole.message.tool_calls
         }
         assert [chunk.usage for chunk in chunks if chunk.usage] == [case.usage], "usage goes out once"
+
+    @EVERY_CASE
+    def test_a_whole_answer_as_chunks_joins_to_itself(self, case):
+        whole = adapter(case.adapter).parse(200, {}, case.body)
+        chunks = as_chunks(whole)
+        assert join(chunks) == replace(whole, extra={})
+        assert [ChatCompletionChunk.model_validate(chunk.to_openai(), strict=True) for chunk in chunks]
 
     @EVERY_CASE
     def test_openais_own_types_parse_what_comes_out(self, case):
