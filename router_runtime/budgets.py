@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
+from typing import Protocol
 
 from router_runtime.errors import BudgetExceeded, ConfigError, StoreError
 from router_runtime.registry import WINDOWS, BudgetEntry, TierEntry, Window
@@ -146,6 +147,30 @@ def window_bounds(window: Window, now: float) -> tuple[int, int]:
     return int(first.timestamp()), int(following.timestamp())
 
 
+class BudgetCounts(Protocol):
+    """The counts behind the limits, wherever they are kept: in a file (:class:`Budgets`) or shared by replicas."""
+
+    def reserve(self, limits: Sequence[Limit], usd: Decimal | float, tokens: int = 0) -> Reservation:
+        """Sets ``usd`` and ``tokens`` aside on every limit, or on none; may wait, so call it off the event loop.
+
+        Raises:
+            BudgetExceeded: Where a limit has too little left; names the limit and when it resets.
+            StoreError: Where it cannot be counted.
+        """
+
+    def settle(self, reservation: Reservation, usd: Decimal | float, tokens: int = 0) -> None:
+        """Replaces what was set aside by what was spent, in the windows of the reservation; may wait."""
+
+    def spent(self, account: str, window: Window) -> tuple[Decimal, int]:
+        """(USD, tokens) counted in the current window, open reservations included."""
+
+    def headroom(self, limits: Iterable[Limit]) -> Headroom:
+        """What is left under ``limits``, without waiting."""
+
+    def close(self) -> None:
+        """May be called twice."""
+
+
 class Budgets:
     """The counts behind the limits. Safe to use from several threads and processes.
 
@@ -176,14 +201,14 @@ class Budgets:
             StoreError: Where the file cannot be written.
         """
         pico, now = to_pico(usd), self._clock()
-        rows = _rows(limits, now)
+        rows = rows_of(limits, now)
         if not rows:
             return Reservation((), pico, tokens)
         with self._transaction() as db:
             spent = {row: _spent(db, row) for row in rows}
             for limit in limits:
                 start, end = window_bounds(limit.window, now)
-                _check(limit, spent[limit.key, start], pico, tokens, end)
+                check_limit(limit, spent[limit.key, start], pico, tokens, end)
             _add(db, rows, pico, tokens)
         return Reservation(rows, pico, tokens)
 
@@ -212,7 +237,7 @@ class Budgets:
             start, end = window_bounds(limit.window, now)
             with self._guard:
                 pico, tokens = _spent(self._db, (limit.key, start))
-            tightest = _tighter(tightest, limit, pico, tokens, float(end))
+            tightest = tighter(tightest, limit, pico, tokens, float(end))
         return tightest
 
     def forget(self, before: float) -> int:
@@ -240,7 +265,7 @@ class Budgets:
                 raise StoreError(f"{self._path}: cannot write the budget file ({error})") from error
 
 
-def _rows(limits: Sequence[Limit], now: float) -> tuple[tuple[str, int], ...]:
+def rows_of(limits: Sequence[Limit], now: float) -> tuple[tuple[str, int], ...]:
     """Each count once: two limits of one account and window must not be charged twice."""
     return tuple(dict.fromkeys((limit.key, window_bounds(limit.window, now)[0]) for limit in limits))
 
@@ -258,7 +283,7 @@ def _add(db: sqlite3.Connection, rows: Iterable[tuple[str, int]], pico: int, tok
     )
 
 
-def _check(limit: Limit, spent: tuple[int, int], pico: int, tokens: int, resets_at: int) -> None:
+def check_limit(limit: Limit, spent: tuple[int, int], pico: int, tokens: int, resets_at: int) -> None:
     """Raises where ``limit`` cannot take the amount."""
     if limit.usd is not None and spent[0] + pico > to_pico(limit.usd):
         left = max(Decimal(0), limit.usd - Decimal(spent[0]) / _PICO)
@@ -270,7 +295,8 @@ def _check(limit: Limit, spent: tuple[int, int], pico: int, tokens: int, resets_
     raise BudgetExceeded(detail, account=limit.account, window=limit.window, resets_at=float(resets_at))
 
 
-def _tighter(seen: Headroom, limit: Limit, pico: int, tokens: int, end: float) -> Headroom:
+def tighter(seen: Headroom, limit: Limit, pico: int, tokens: int, end: float) -> Headroom:
+    """``seen``, narrowed by what ``limit`` leaves once ``pico`` pico-dollars and ``tokens`` are spent."""
     usd_left, tokens_left, fraction = seen.usd, seen.tokens, 1.0
     if limit.usd is not None:
         left = max(Decimal(0), limit.usd - Decimal(pico) / _PICO)

@@ -17,9 +17,11 @@
     │   ├── TooManyBadRows       the share of bad rows is above the stated bound
     │   ├── TooFewRows           not enough rows were left to learn from
     │   └── NotSupported         the log cannot say what the policy would have done
+    ├── NotPromoted              a version whose verdict does not let it serve
     ├── BudgetExceeded           refused by a budget; says when it resets
     ├── GatewayRefusal           a request that the gateway does not take; holds the HTTP status
     ├── StoreError               the outcome store cannot be read or written
+    │   └── StateAway            the state that replicas share cannot be reached
     ├── ProviderError            one attempt at one provider failed
     │   └── ...                  (drawn in ``router_runtime.provider_errors``)
     ├── TransportFailure         a connection failed; the engine turns it into a ProviderError
@@ -139,6 +141,14 @@ class NotSupported(DataError):
 
 class StoreError(PointsmanError):
     """The outcome store cannot be read or written."""
+
+
+class StateAway(StoreError):
+    """The state that replicas share cannot be reached; who met it goes on with what this process knows."""
+
+
+class NotPromoted(PointsmanError):
+    """A router version that the promotion gate did not let through."""
 
 
 class BudgetExceeded(PointsmanError):

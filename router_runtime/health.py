@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +72,20 @@ class CellStatus:
     error_rate: float
     latency_ms: float | None
     closed_for_s: float
+    reason: str | None
+
+
+class Door(NamedTuple):
+    """What replicas tell each other of one provider or model: whether its door is closed, and since when.
+
+    Args:
+        opened_ago_s: Since when its breaker is open (in half-open state, too); None = closed.
+        held_for_s: For how long nothing may be sent to it; 0 = it may.
+        reason: Of the hold.
+    """
+
+    opened_ago_s: float | None
+    held_for_s: float
     reason: str | None
 
 
@@ -152,7 +166,7 @@ class Health:
     @property
     def untouched(self) -> bool:
         """Whether nothing was ever told to it, so that every mask is True and every score 1."""
-        return not self._models and not self._disabled
+        return not self._providers and not self._disabled
 
     def succeeded(self, target: Target, latency_ms: float | None = None) -> tuple[str, ...]:
         """Counts a good answer after ``latency_ms``; the names of the breakers that it closed as a good probe."""
@@ -292,6 +306,33 @@ class Health:
         with self._guard:
             cells = {**self._providers, **{_names(key)[0]: cell for key, cell in self._models.items()}}
             return {name: self._describe(cell, now) for name, cell in sorted(cells.items())}
+
+    def doors(self) -> dict[str, Door]:
+        """The doors that are not simply open, by name as in ``status``."""
+        now = self._clock()
+        with self._guard:
+            cells = {**self._providers, **{_names(key)[0]: cell for key, cell in self._models.items()}}
+            return {
+                name: Door(
+                    None if cell.opened_at is None else now - cell.opened_at,
+                    max(0.0, cell.held_until - now),
+                    cell.hold_reason,
+                )
+                for name, cell in cells.items()
+                if cell.opened_at is not None or cell.held_until > now
+            }
+
+    def adopt(self, name: str, door: Door) -> None:
+        """Takes over what another replica found out about ``name``; its own calls go on deciding after that."""
+        now = self._clock()
+        provider, _, model = name.partition("/")
+        with self._guard:
+            cell = self._cells((provider, model))[0] if model else self._providers.setdefault(provider, _Cell())
+            if door.opened_ago_s is not None:
+                cell.opened_at, cell.probe_at = now - door.opened_ago_s, None
+            elif cell.opened_at is not None:
+                cell.close_breaker()
+            cell.held_until, cell.hold_reason = now + door.held_for_s, door.reason
 
     def _describe(self, cell: _Cell, now: float) -> CellStatus:
         cell.age(now, self.settings)

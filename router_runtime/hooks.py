@@ -118,8 +118,29 @@ class BreakerChanged:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The state that replicas share went away, so that limits hold in this process alone, or came back.
+
+    Args:
+        shared: Whether it is there from now on.
+        reason: Class name of what went wrong; None where it came back.
+    """
+
+    shared: bool
+    reason: str | None = None
+
+
 RouterEvent = (
-    Decided | DeadlineMissed | Swapped | SwapRefused | AttemptStarted | AttemptFinished | BudgetRefused | BreakerChanged
+    Decided
+    | DeadlineMissed
+    | Swapped
+    | SwapRefused
+    | AttemptStarted
+    | AttemptFinished
+    | BudgetRefused
+    | BreakerChanged
+    | StateChanged
 )
 Observer = Callable[[RouterEvent], None]
 """Is called on the request's thread, attempts in the task of the call: it must be quick, and it must not raise."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from router_runtime.bundle import MANIFEST, Bundle, open_bundle
@@ -56,6 +56,7 @@ class Live:
         self._registry = load_registry(registry) if isinstance(registry, Path) else registry
         self._bundle = open_bundle(bundle) if isinstance(bundle, Path) else bundle
         self._disabled = read_disabled(state_dir) if state_dir else {}
+        self._disabled_everywhere: dict[str, float] = {}
         self._check_at = clock() + CHECK_EVERY_S
         self._snapshot = self._make()
 
@@ -99,6 +100,24 @@ class Live:
             self._snapshot = self._make()
         self._observer(Swapped("bundle", opened.version if opened else "none"))
 
+    def share_disabled(self, ends: Mapping[str, float]) -> None:
+        """Takes over the models that are disabled on every replica, beside those of this machine's file.
+
+        Args:
+            ends: Until when, in UTC seconds since the epoch, by model; infinity without an end.
+        """
+        with self._guard:
+            self._disabled_everywhere = dict(ends)
+            self._snapshot = self._make()
+        self._observer(Swapped("overrides", ",".join(sorted(ends)) or "none"))
+
+    def _all_disabled(self) -> dict[str, float]:
+        """Of this machine and of all replicas; the later end counts."""
+        both = dict(self._disabled)
+        for name, end in self._disabled_everywhere.items():
+            both[name] = max(end, both.get(name, end))
+        return both
+
     def _reload(self, what: str) -> None:
         try:
             version = self._read(what)
@@ -119,7 +138,7 @@ class Live:
         return ",".join(sorted(self._disabled)) or "none"
 
     def _make(self) -> Snapshot:
-        return make_snapshot(self._registry, self._bundle, self._disabled, self._clock())
+        return make_snapshot(self._registry, self._bundle, self._all_disabled(), self._clock())
 
     def _signatures(self) -> tuple[_Signature, _Signature, _Signature]:
         manifest = self._bundle_folder / MANIFEST if self._bundle_folder else None

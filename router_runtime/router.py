@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 from router_runtime import deciding
-from router_runtime.budgets import Budgets
+from router_runtime.budgets import BudgetCounts
 from router_runtime.bundle import Bundle
 from router_runtime.calling import Calling
 from router_runtime.deciding import Choice, Floats, Predicted
@@ -34,6 +34,7 @@ from router_runtime.registry import CAPABILITIES, IntentEntry, Registry
 from router_runtime.registry_reader import DEFAULT_REGISTRY
 from router_runtime.registry_yaml import did_you_mean
 from router_runtime.snapshot import Needs, Plan, Snapshot, View, Wish
+from router_runtime.state import SharedState
 
 _USUAL_STATE: Any = object()
 
@@ -55,6 +56,8 @@ class RouterSettings:
             (:mod:`router_runtime.redaction`), with the features of the original, so that retraining loses nothing
             (``redacted``); those features alone (``features``); or nothing (``none``).
         user_salt: Secret for the hashes of user ids, at most 64 bytes.
+        state: What replicas share (budgets, health, disabled models); None = the registry's ``state``, where it names
+            one. Its budgets take the place of ``budgets``.
     """
 
     clock: Callable[[], float] = time.time
@@ -62,11 +65,12 @@ class RouterSettings:
     seed: int | None = None
     health: HealthView | None = None
     engine: Engine | None = None
-    budgets: Budgets | None = None
+    budgets: BudgetCounts | None = None
     log: OutcomeLog | None = None
     observers: tuple[Observer, ...] = ()
     log_prompts: LogPrompts = "none"
     user_salt: bytes = b"pointsman"
+    state: SharedState | None = None
 
 
 class Weighed(NamedTuple):
@@ -115,13 +119,15 @@ class Router(Calling):
             registry: Path of a registry, or a loaded one; the shipped one by default.
             state_dir: Where ``pointsman disable`` writes; None = nowhere; by default
                 :func:`router_runtime.overrides.default_state_dir`.
-            settings: The fields of :class:`RouterSettings`; ``log`` may also be a folder, or the URL of a store.
+            settings: The fields of :class:`RouterSettings`; ``log`` may also be a folder, or the URL of a
+                store, and ``state`` the URL of a Redis.
 
         Raises:
             RegistryError: The registry is not valid.
             BundleError: The bundle is refused.
             StoreError: The state of disabled models cannot be read.
         """
+        given_state = settings.pop("state", None)
         chosen = _settings(settings)
         folder = default_state_dir() if state_dir is _USUAL_STATE else state_dir
 
@@ -136,7 +142,11 @@ class Router(Calling):
             chosen.clock,
             observe,
         )
-        return cls(live, chosen)
+        shared = _shared(given_state, live.snapshot(chosen.clock()).registry.state, observe, chosen.clock)
+        router = cls(live, chosen if shared is None else _sharing(chosen, shared))
+        if shared is not None:
+            shared.start(router.engine.health, live.share_disabled)
+        return router
 
     def route(self, messages: Messages, **options: Unpack[RouteOptions]) -> Decision:
         """Decides which model shall answer; no I/O, well under a millisecond.
@@ -175,6 +185,12 @@ class Router(Calling):
     def current_registry(self) -> Registry:
         """The registry in force."""
         return self.live.snapshot(self._clock()).registry
+
+    def close(self) -> None:
+        """See :class:`router_runtime.calling.Calling`; leaves the shared state, too."""
+        super().close()
+        if self.settings.state is not None:
+            self.settings.state.close()
 
     def _doors(self) -> HealthView | None:
         """Health, where there is any to look at."""
@@ -281,11 +297,29 @@ def _settings(given: dict[str, Any]) -> RouterSettings:
     return RouterSettings(**{**given, "log": log, "observers": observers})
 
 
+def _shared(
+    given: SharedState | str | None, named: str | None, observer: Observer, clock: Callable[[], float]
+) -> SharedState | None:
+    """The state to share: the one that was given, else the registry's."""
+    if isinstance(given, SharedState):
+        return given
+    url = named if given is None else given
+    return None if url is None else SharedState(url, observer, clock=clock)
+
+
+def _sharing(settings: RouterSettings, state: SharedState) -> RouterSettings:
+    """``settings`` with the shared budgets in place of their own."""
+    if settings.budgets is not None:
+        settings.budgets.close()
+    return replace(settings, state=state, budgets=state.budgets)
+
+
 def _engine(settings: RouterSettings) -> Engine:
     """The usual one, or the one that was handed in; the observers are told of its calls too."""
     observers = settings.observers
     if settings.engine is not None:
-        return replace(settings.engine, observers=settings.engine.observers + observers)
+        budgets = settings.engine.budgets if settings.state is None else settings.state.budgets
+        return replace(settings.engine, observers=settings.engine.observers + observers, budgets=budgets)
     parts: dict[str, Any] = {} if settings.log is None else {"log": settings.log.offer}
     return Engine(adapter, budgets=settings.budgets, clock=settings.clock, observers=observers, **parts)
 

@@ -1,0 +1,148 @@
+"""Doors of providers and disabled models that replicas agree on: what each tells the others, a few times a second.
+
+Nothing is asked of Redis while a request waits. Each process pushes what changed in its own
+:class:`~router_runtime.health.Health` and takes over what changed in others'; the later word counts, by Redis's own
+clock, so that the machines' clocks need not agree. One probe at a time holds for each process, not for all together.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from typing import Any, NamedTuple
+
+from router_runtime.health import Door, Health
+from router_runtime.state.link import PREFIX, RedisLink
+
+DOORS = PREFIX + "doors"
+DISABLED = PREFIX + "disabled"
+
+_FORGET_S = 600.0  # a word that old says nothing
+_SAME_S = 0.05  # two readings of one moment differ by the clocks' grain
+
+
+class _Word(NamedTuple):
+    """What is known of one door, at absolute times of Redis's clock."""
+
+    opened: float | None
+    held: float
+    reason: str | None
+
+    def door(self, now: float) -> Door:
+        return Door(
+            None if self.opened is None else max(0.0, now - self.opened), max(0.0, self.held - now), self.reason
+        )
+
+
+def _word(door: Door, now: float) -> _Word:
+    return _Word(None if door.opened_ago_s is None else now - door.opened_ago_s, now + door.held_for_s, door.reason)
+
+
+class Doors:
+    """Keeps one ``Health`` and those of other replicas in step.
+
+    Args:
+        link: The Redis.
+        health: Of this process.
+    """
+
+    def __init__(self, link: RedisLink, health: Health) -> None:
+        self._link, self._health = link, health
+        self._me = uuid.uuid4().hex[:12]
+        self._last: dict[str, _Word] = {}
+        self._seen: dict[str, float] = {}
+
+    def exchange(self) -> None:
+        """One round: others' words first, then ours.
+
+        Raises:
+            StateAway: Redis does not answer.
+        """
+        now, words = self._link.call(_read)
+        old = [name for name, text in words.items() if not self._adopt(name, text, now)]
+        told = self._changes(now)
+        if told or old:
+            self._link.call(lambda client: _write(client, told, old))
+
+    def _adopt(self, name: str, text: str, now: float) -> bool:
+        """Takes one word over where it is news; False where it is too old to keep."""
+        try:
+            word = json.loads(text)
+            at, by, opened, held, reason = word["at"], word["by"], word["opened"], word["held"], word["reason"]
+        except (ValueError, TypeError, KeyError):
+            return False
+        if now - at > _FORGET_S and held < now:
+            return False
+        if by != self._me and at > self._seen.get(name, 0.0):
+            found = _Word(opened, held, reason)
+            self._health.adopt(name, found.door(now))
+            self._last[name] = found
+        self._seen[name] = max(at, self._seen.get(name, 0.0))
+        return True
+
+    def _changes(self, now: float) -> dict[str, str]:
+        """What others do not know yet, as it is written."""
+        told = {}
+        doors = self._health.doors()
+        for name in {*doors, *self._last}:
+            word = _word(doors.get(name, Door(None, 0.0, None)), now)
+            if _differs(word, self._last.get(name), now):
+                body = {"at": now, "by": self._me, "opened": word.opened, "held": word.held, "reason": word.reason}
+                told[name] = json.dumps(body)
+            if name in doors:
+                self._last[name] = word
+            else:
+                self._last.pop(name, None)
+        return told
+
+
+def _differs(word: _Word, last: _Word | None, now: float) -> bool:
+    if last is None:
+        return True
+    if (word.opened is None) != (last.opened is None):
+        return True
+    if word.opened is not None and last.opened is not None and abs(word.opened - last.opened) > _SAME_S:
+        return True
+    return abs(max(word.held, now) - max(last.held, now)) > _SAME_S
+
+
+def _read(client: Any) -> tuple[float, dict[str, str]]:
+    pipe = client.pipeline(transaction=False)
+    pipe.time()
+    pipe.hgetall(DOORS)
+    (seconds, micros), words = pipe.execute()
+    return seconds + micros / 1e6, words
+
+
+def _write(client: Any, told: dict[str, str], old: list[str]) -> None:
+    pipe = client.pipeline(transaction=False)
+    if told:
+        pipe.hset(DOORS, mapping=told)
+    gone = [name for name in old if name not in told]
+    if gone:
+        pipe.hdel(DOORS, *gone)
+    pipe.execute()
+
+
+def read_disabled(client: Any, now: float) -> dict[str, float]:
+    """Until when models are disabled on every replica, in UTC seconds since the epoch; infinity without an end."""
+    found = {}
+    for name, end in client.hgetall(DISABLED).items():
+        try:
+            until = float(end)
+        except ValueError:
+            until = math.inf  # what nobody can read keeps a model out until somebody looks
+        if until > now:
+            found[name] = until
+    return found
+
+
+def write_disabled(client: Any, model: str, until: float) -> None:
+    """Disables ``model`` on every replica until a time."""
+    client.hset(DISABLED, model, repr(until))
+
+
+def clear_disabled(client: Any, model: str) -> bool:
+    """Enables ``model`` again; whether it was disabled."""
+    return bool(client.hdel(DISABLED, model))
