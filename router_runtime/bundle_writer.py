@@ -9,12 +9,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from router_runtime.bundle import CARD, FORMAT_VERSION, GRAPH, MANIFEST, MAX_BYTES, probe_rows
+from router_runtime.bundle import CARD, FORMAT_VERSION, GRAPH, MANIFEST, MAX_BYTES, Bundle, open_bundle, probe_rows
 from router_runtime.errors import BundleFormatError
 from router_runtime.features import FEATURES_VERSION
 from router_runtime.manifest import parse_manifest
@@ -65,8 +65,33 @@ def write_bundle(path: str | Path, graph: bytes, manifest: Mapping[str, Any], mo
     return _replace(Path(path), files)
 
 
-def _replace(target: Path, files: Mapping[str, bytes]) -> Path:
-    """Writes ``files`` beside ``target``, then puts the folder in its place; one writer at a time."""
+def install_bundle(source: str | Path, path: str | Path) -> Bundle:
+    """Puts a copy of the bundle ``source`` in the folder ``path``, at once; what does not open never gets there.
+
+    Returns:
+        The bundle in its new place.
+
+    Raises:
+        BundleError: Where the copy does not open; ``path`` is as it was.
+    """
+    folder = Path(source)
+    files = {}
+    for name, limit in MAX_BYTES.items():
+        try:
+            with (folder / name).open("rb") as file:
+                files[name] = file.read(limit + 1)  # one byte too many is refused when it is opened
+        except OSError as error:
+            raise BundleFormatError(f"{folder}: {name} cannot be read: {error.strerror}") from error
+    opened: list[Bundle] = []
+    target = _replace(Path(path), files, lambda staging: opened.append(open_bundle(staging)))
+    return replace(opened[0], path=target)
+
+
+def _replace(target: Path, files: Mapping[str, bytes], check: Callable[[Path], None] | None = None) -> Path:
+    """Writes ``files`` beside ``target``, then puts the folder in its place; one writer at a time.
+
+    ``check`` sees the new folder before it is put anywhere, and stops it by raising.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
@@ -74,6 +99,8 @@ def _replace(target: Path, files: Mapping[str, bytes]) -> Path:
             _write_synced(staging / name, data)
         staging.chmod(0o755)
         _sync_folder(staging)
+        if check is not None:
+            check(staging)
         folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)

@@ -1,6 +1,7 @@
 """``python -m training``: finds the command, runs it, and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage. With ``--json`` stdout holds one JSON document and nothing else.
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage; ``retrain`` has more, see its help.
+With ``--json`` stdout holds one JSON document and nothing else.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ COMMANDS = {
     "simulate": ("simulate", "turn a full-information table into a bandit log with a known truth"),
     "train": ("train", "learn a router from a table or log, write its bundle, register it in MLflow"),
     "evaluate": ("evaluate", "measure a bundle on a table"),
+    "retrain": ("retrain", "the weekly job: learn from the log, judge against the champion, promote or keep"),
+    "promote": ("promote", "make a version the champion"),
+    "rollback": ("rollback", "return the former champion"),
+    "report": ("report", "what routing saved, where it loses and what has drifted: a page, Markdown and JSON"),
     "compare": ("compare", "two router versions side by side, with paired intervals"),
     "default-bundle": ("default_bundle", "fit the small bundle that ships, on several tables together"),
 }
@@ -38,7 +43,10 @@ class Command(Protocol):
         """Declares the command's arguments."""
 
     def run(self, args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-        """Does it; gives the JSON document and the text for people."""
+        """Does it; gives the JSON document and the text for people.
+
+        A module may also hold ``exit_code(document)``, for outcomes that are neither done nor failed.
+        """
 
 
 def load_command(name: str) -> Command:
@@ -83,7 +91,8 @@ def _run(command: Command, args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was registered", file=sys.stderr)
         return 1
-    return _print(json.dumps(document, allow_nan=False, ensure_ascii=False) if args.json else text)
+    code = _print(json.dumps(document, allow_nan=False, ensure_ascii=False) if args.json else text)
+    return code or command.exit_code(document) if hasattr(command, "exit_code") else code
 
 
 def _print(text: str) -> int:

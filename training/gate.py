@@ -48,7 +48,7 @@ class Evidence:
         cost: Paired difference of mean cost relative to the champion's mean cost.
         segments: Paired difference of quality by segment, at a joint level.
         ece: The challenger's expected calibration error.
-        p99_ratio: Decision p99, challenger over champion, on this machine.
+        p99_ratio: Decision p99, challenger over champion, on this machine; over the deadline without a champion.
         bundle_bytes: Size of the challenger's bundle.
         refused: The sentence of a log that supports no claim, or None.
     """
@@ -100,7 +100,7 @@ def judge(evidence: Evidence, rules: GateRules | None = None) -> Verdict:
         _cost(evidence.cost, rules),
         *_segments(evidence.segments, rules),
         _bound("calibration", evidence.ece, rules.max_ece, "expected calibration error"),
-        _bound("speed", evidence.p99_ratio, rules.max_p99_ratio, "decision p99 over the champion's"),
+        _bound("speed", evidence.p99_ratio, rules.max_p99_ratio, "decision p99 over the champion's (or the deadline)"),
         _bound("size", evidence.bundle_bytes, rules.max_bundle_bytes, "bytes of the bundle"),
     ]
     ordered = sorted(reasons, key=lambda reason: reason.passed)

@@ -94,6 +94,7 @@ def load_log(
     *,
     since: float | None = None,
     until: float | None = None,
+    known_by: float | None = None,
     rules: LabelRules | None = None,
     max_bad_share: float = MAX_BAD_SHARE,
 ) -> LogTable:
@@ -105,6 +106,7 @@ def load_log(
     Args:
         root: The log's folder.
         since, until: Decisions with since ≤ time < until (UTC seconds since the epoch).
+        known_by: Feedback later than this is left out, so that a later reading finds the same; None = all there is.
         rules: How labels are made of feedback.
         max_bad_share: Bound on malformed events of a kind, 0..1.
 
@@ -114,6 +116,8 @@ def load_log(
         TooFewRows: Where fewer decisions get a label than ``rules`` asks for.
     """
     events = read_events(root, since=since, until=until, max_bad_share=max_bad_share)
+    if known_by is not None:
+        events = replace(events, feedback=events.feedback.filter(pc.less_equal(events.feedback["time"], known_by)))
     outside = "" if since is None and until is None else " or one outside the window"
     return _log_table(events, rules or LabelRules(min_used=0), root.name or str(root), outside)
 

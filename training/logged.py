@@ -52,7 +52,7 @@ def logged_report(
     present = np.isfinite(quality)
     return {
         "table": table.name,
-        "calibration": _calibration(found.quality, quality, present, table.model_names),
+        "calibration": logged_calibration(found.quality, quality, present, table.model_names),
         "brier_of_model_means": _brier(np.broadcast_to(means, quality.shape)[present], quality[present]),
         "held_out": f"one of {folds} folds by group, seed {seed}; logged answers only",
         "baselines": {},
@@ -60,7 +60,15 @@ def logged_report(
     }
 
 
-def _calibration(predicted: Floats, quality: Floats, present: Any, models: list[str]) -> dict[str, Any]:
+def logged_calibration(predicted: Floats, quality: Floats, present: Any, models: list[str]) -> dict[str, Any]:
+    """Calibration and Brier score of predictions [n, A] on the answers that were logged.
+
+    Args:
+        predicted: Held-out P(good).
+        quality: What was observed, NaN where nothing was.
+        present: bool [n, A], where ``quality`` counts.
+        models: Names.
+    """
     heads = {
         name: round(expected_calibration_error(predicted[present[:, m], m], quality[present[:, m], m]), 6)
         for m, name in enumerate(models)

@@ -37,7 +37,8 @@ class Registered:
     Args:
         run_id: Its run.
         version: Its number under :data:`MODEL`.
-        alias: ``champion`` for the first version, ``challenger`` for later ones.
+        alias: The one that it was given: ``champion`` for the first version, ``challenger`` for later ones, unless
+            another was asked for.
         tracking_uri: The MLflow that holds it.
     """
 
@@ -45,6 +46,23 @@ class Registered:
     version: str
     alias: str
     tracking_uri: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version as it stands now.
+
+    Args:
+        number: Under :data:`MODEL`.
+        run_id: Its run.
+        tags: Its tags.
+        aliases: What points to it.
+    """
+
+    number: str
+    run_id: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...] = ()
 
 
 class VersionStore(Protocol):

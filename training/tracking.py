@@ -31,7 +31,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Schema, TensorSpec
 
 from router_runtime.errors import ConfigError
-from training.run_record import MODEL, Registered, RunRecord
+from training.run_record import MODEL, Registered, RunRecord, Version
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_ARTIFACTS = "mlartifacts"
@@ -87,7 +87,9 @@ class Tracker:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def register(self, name: str, record: RunRecord, bundle: Path, fingerprint: str) -> Registered:
+    def register(
+        self, name: str, record: RunRecord, bundle: Path, fingerprint: str, alias: str | None = None
+    ) -> Registered:
         """Logs a run with its bundle and registers it as a version; the version comes last, so nothing is half there.
 
         Args:
@@ -95,6 +97,7 @@ class Tracker:
             record: What is kept of it.
             bundle: Folder of the bundle.
             fingerprint: The bundle's sha256, kept as the tag ``bundle_sha256``.
+            alias: What shall point to it; by default ``champion`` where there is none yet, else ``challenger``.
         """
         with _quiet(), self._run(name, record) as run_id:
             model_id, source = self._log_bundle(bundle)
@@ -102,7 +105,7 @@ class Tracker:
             with self._alone():
                 self._ensure_model()
                 version = self._client.create_model_version(MODEL, source, run_id=run_id, tags=tags, model_id=model_id)
-                alias = "challenger" if self._version_of("champion") else "champion"
+                alias = alias or ("challenger" if self._version_of("champion") else "champion")
                 self._client.set_registered_model_alias(MODEL, alias, version.version)
         return Registered(run_id, str(version.version), alias, self.uri)
 
@@ -160,6 +163,67 @@ class Tracker:
                 raise
             self._client.create_registered_model(MODEL, description="Routers trained by Pointsman")
 
+    def version(self, reference: str) -> Version | None:
+        """The version of a number or an alias; None where there is none."""
+        with _quiet():
+            try:
+                found = (
+                    self._client.get_model_version(MODEL, reference)
+                    if reference.isdigit()
+                    else self._client.get_model_version_by_alias(MODEL, reference)
+                )
+            except MlflowException as error:
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    raise
+                return None
+        return Version(str(found.version), str(found.run_id), dict(found.tags), tuple(found.aliases))
+
+    def tagged(self, tag: str, value: str) -> list[Version]:
+        """The versions with a tag, newest first."""
+        with _quiet():
+            found = self._client.search_model_versions(f"name = '{MODEL}' AND tags.{tag} = '{value}'")
+        numbers = sorted((int(one.version) for one in found), reverse=True)
+        return [version for number in numbers if (version := self.version(str(number))) is not None]
+
+    def newest(self) -> Version | None:
+        """The version with the highest number."""
+        with _quiet():
+            found = self._client.search_model_versions(f"name = '{MODEL}'", order_by=["version_number DESC"])
+        return self.version(str(max(int(one.version) for one in found))) if found else None
+
+    def tag(self, number: str, tags: Mapping[str, str]) -> None:
+        """Sets tags of a version."""
+        with _quiet():
+            for key, value in tags.items():
+                self._client.set_model_version_tag(MODEL, number, key, value)
+
+    def tag_model(self, key: str, value: str) -> None:
+        """Sets a tag of the registered model itself: what happened, whichever version it was about."""
+        with _quiet():
+            self._client.set_registered_model_tag(MODEL, key, value)
+
+    def model_tags(self) -> dict[str, str]:
+        """Tags of the registered model."""
+        with _quiet():
+            return dict(self._client.get_registered_model(MODEL).tags)
+
+    def point(self, alias: str, number: str) -> None:
+        """Lets ``alias`` point to a version, in one step."""
+        with _quiet(), self._alone():
+            self._client.set_registered_model_alias(MODEL, alias, number)
+
+    def unpoint(self, alias: str) -> None:
+        """Removes an alias; nothing happens where there is none."""
+        with _quiet(), self._alone():
+            self._client.delete_registered_model_alias(MODEL, alias)
+
+    def end_stale(self, tag: str, value: str) -> None:
+        """Marks runs with a tag that a killed process left running as killed."""
+        with _quiet():
+            wanted = f"tags.{tag} = '{value}' AND attributes.status = 'RUNNING'"
+            for run in self._client.search_runs([self._experiment], wanted):
+                self._client.set_terminated(run.info.run_id, "KILLED")
+
     def _version_of(self, alias: str) -> str | None:
         aliases: Mapping[str, Any] = self._client.get_registered_model(MODEL).aliases
         return str(aliases[alias]) if alias in aliases else None
@@ -170,21 +234,14 @@ class Tracker:
         Raises:
             ConfigError: Where there is no such version.
         """
+        found = self.version(reference)
+        if found is None:
+            raise ConfigError(f"no version or alias {reference!r} of {MODEL} in {self.uri}, and no folder of that name")
         with _quiet():
-            try:
-                found = (
-                    self._client.get_model_version(MODEL, reference)
-                    if reference.isdigit()
-                    else self._client.get_model_version_by_alias(MODEL, reference)
-                )
-            except MlflowException as error:
-                raise ConfigError(
-                    f"no version or alias {reference!r} of {MODEL} in {self.uri}, and no folder of that name"
-                ) from error
             mlflow.set_tracking_uri(self.uri)
             mlflow.set_registry_uri(self.uri)
             place = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"models:/{MODEL}/{found.version}", dst_path=str(folder)
+                artifact_uri=f"models:/{MODEL}/{found.number}", dst_path=str(folder)
             )
         return Path(place) / BUNDLE_FOLDER
 

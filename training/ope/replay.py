@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from router_runtime.policy import PolicySettings, action_dist, scores
+from training.feature_matrix import RepeatedFeatures
 from training.ope.decisions import LoggedDecisions
 from training.served import Served
 
@@ -13,8 +14,8 @@ Floats = npt.NDArray[np.float64]
 UNKNOWN_PRIOR = 0.5
 
 
-def predicted_quality(served: Served, log: LoggedDecisions) -> Floats:
-    """q̂ of the bundle for every decision and model of the log, float64[n, A].
+def predicted_quality(served: Served, log: LoggedDecisions, rows: npt.NDArray[np.bool_] | None = None) -> Floats:
+    """q̂ of the bundle for every decision and model of the log, float64[n, A]; a request that comes again costs nothing.
 
     Models that the bundle does not know take the mean of what the logging router predicted for them as their prior,
     0.5 where it said nothing.
@@ -22,6 +23,7 @@ def predicted_quality(served: Served, log: LoggedDecisions) -> Floats:
     Args:
         served: The bundle's scorer and models.
         log: The decisions.
+        rows: The only ones wanted, bool[N]; None = all.
     """
     known = {name: index for index, name in enumerate(served.models)}
     models = np.array([known.get(name, len(known)) for name in log.models], dtype=np.int64)
@@ -29,9 +31,11 @@ def predicted_quality(served: Served, log: LoggedDecisions) -> Floats:
     said = np.isfinite(log.predicted_quality)
     total = np.where(said, log.predicted_quality, 0.0).sum(axis=0)
     descriptor[:, 0] = np.where(said.any(axis=0), total / np.maximum(said.sum(axis=0), 1), UNKNOWN_PRIOR)
-    rows = (log.features[row] for row in range(len(log.features)))
-    found = [served.scorer.predict(one, models, descriptor).quality for one in rows]
-    return np.array(found, dtype=np.float64).reshape(len(log.features), len(models))
+    wanted = np.arange(len(log.features)) if rows is None else np.flatnonzero(rows)
+    code = log.features.code[wanted] if isinstance(log.features, RepeatedFeatures) else wanted
+    _, first, again = np.unique(code, return_index=True, return_inverse=True)
+    found = [served.scorer.predict(log.features[row], models, descriptor).quality for row in wanted[first].tolist()]
+    return np.array(found, dtype=np.float64).reshape(len(first), len(models))[again]
 
 
 def replay(log: LoggedDecisions, quality: Floats, settings: PolicySettings) -> Floats:
