@@ -8,14 +8,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from training.dataset import load_table
+from training.dataset import Table, load_table
+from training.feature_matrix import FeatureMatrix, featurise
+from training.learner import learner
 from training.ope.estimators import BanditLog
 from training.ope.prompt_features import prompt_features
 from training.ope.reward_model import assign_folds
-from training.served import features_of
+from training.outcome_models import LearnConfig
+from training.served import predict_table, served_parts
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.bool_]
 YESTERDAY = 0.4
 """Share of the groups that earlier routers were trained on; the rest is the population that logs are drawn from."""
 
@@ -30,8 +34,8 @@ class World:
         quality: float64[N, A].
         cost: USD, float64[N, A].
         domain: [N].
-        logging: Predicted quality − price of the router that logs, float64[N, A].
-        evaluated: The same of the router to evaluate, float64[N, A].
+        logging: Predicted quality − price of the router that logs, which is our own, float64[N, A].
+        evaluated: The same of the router to evaluate, another one, float64[N, A].
         predicted: What the logging router predicts for quality, float64[N, A].
     """
 
@@ -71,15 +75,15 @@ def one_hot(score: Floats) -> Floats:
 
 
 def make_world(folder: Path, seed: int = 0) -> World:
-    """The core pool of a table: routers by ridge on a part of it, the population from the other groups."""
+    """The core pool of a table: routers learnt on a part of it, the population from the other groups."""
     table = load_table(folder).core()
     quality, cost = table.matrix("quality"), table.matrix("cost_usd")
-    features = prompt_features(features_of(str(text) for text in table.prompts["text"]))
+    read = featurise([str(text) for text in table.prompts["text"]])
+    features = prompt_features(read)
     rng = np.random.default_rng(seed)
     groups, code = np.unique(table.prompts["group"].astype(str), return_inverse=True)
     past = (rng.random(len(groups)) < YESTERDAY)[code]
-    some = past & (rng.random(len(past)) < 0.2)
-    old, new = _ridge(features, quality, some), _ridge(features, quality, past)
+    old, new = _learnt(table, read, past), _ridge(features, quality, past)
     price = np.log(cost.mean(axis=0))
     price = (price - price.min()) / (price.max() - price.min())
     now = ~past
@@ -90,7 +94,13 @@ def make_world(folder: Path, seed: int = 0) -> World:
     )
 
 
-def _ridge(features: Floats, quality: Floats, rows: npt.NDArray[np.bool_]) -> Floats:
+def _learnt(table: Table, features: FeatureMatrix, rows: Rows) -> Floats:
+    """What a router that learnt from ``rows`` predicts for all prompts."""
+    parts = learner(LearnConfig())(table.take(rows), features.take(rows))
+    return predict_table(served_parts(parts), table, (features[row] for row in range(len(features)))).quality
+
+
+def _ridge(features: Floats, quality: Floats, rows: Rows) -> Floats:
     design = np.column_stack([np.ones(len(features)), features])
     gram = design[rows].T @ design[rows] + 100 * np.diag(np.r_[0.0, np.ones(features.shape[1])])
     return np.asarray(design @ np.linalg.solve(gram, design[rows].T @ quality[rows]))

@@ -8,11 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.ope.estimators import ESTIMATORS, BanditLog, effective_sample_size, importance_weights
+from training.ope.estimators import (
+    ESTIMATORS,
+    BanditLog,
+    control_parts,
+    controlled,
+    effective_sample_size,
+    importance_weights,
+)
 from training.ope.intervals import Estimate, mean_interval
 
 Floats = npt.NDArray[np.float64]
-HEADLINE = "sndr"
+HEADLINE = "cdr"
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,9 @@ def compare(
 ) -> Comparison:
     """Values two policies and their difference, by φ_first − φ_second row by row, clustered by session.
 
-    What both would do alike cancels in the difference, so its interval is narrower than those of the two values.
+    What both would do alike cancels in the difference, so its interval is narrower than those of the two values. Under
+    the headline estimator the difference has a β of its own (:func:`training.ope.estimators.controlled`), so it may lie
+    a little beside the difference of the two values.
 
     Args:
         first: π of the challenger, float64[n, A].
@@ -48,8 +57,16 @@ def compare(
     values = [mean_interval(phi, log.cluster, ess=ess, level=level) for phi, ess in zip(phis, sizes, strict=True)]
     # Rows that both policies treat alike say nothing of the difference: its sample is that of the others alone.
     apart = effective_sample_size(np.abs(weights[0] - weights[1]))
-    gap = mean_interval(phis[0] - phis[1], log.cluster, ess=apart, level=level)
+    apart_phi = _difference(first, second, log, q_hat) if name == HEADLINE else phis[0] - phis[1]
+    gap = mean_interval(apart_phi, log.cluster, ess=apart, level=level)
     return Comparison(values[0], values[1], gap)
+
+
+def _difference(first: Floats, second: Floats, log: BanditLog, q_hat: Floats) -> Floats:
+    """φ of the difference, float64[n], with the β that suits the difference."""
+    base, control = control_parts(first, log, q_hat)
+    other_base, other_control = control_parts(second, log, q_hat)
+    return controlled(base - other_base, control - other_control)
 
 
 def compare_segments(

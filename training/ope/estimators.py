@@ -20,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 SWITCH_GRID = (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, np.inf)
+CONTROL_RANGE = (0.0, 2.0)
+"""Bounds of β: beyond them its noise costs more than it gains where a few rows carry the weight."""
 SHRINK_GRID = (1.0, 10.0, 100.0, 1e3, 1e4, 1e6)
 
 
@@ -145,17 +147,57 @@ def sndr(action_dist: Floats, log: BanditLog, q_hat: Floats) -> Floats:
     φ linearises the ratio as in :func:`snips`; each residual is divided by 1 − its share of Σ w (the leverage of
     MacKinnon & White's 1985 HC3), without which the interval is too narrow where a dozen rows carry the weight.
     """
+    base, control = control_parts(action_dist, log, q_hat)
+    return base + control
+
+
+def cdr(action_dist: Floats, log: BanditLog, q_hat: Floats) -> Floats:
+    """DR with as much of q̂ as pays: φ = SNIPS + β · (Σ_a π_e q̂ − SNIPS of q̂), β by least variance.
+
+    (Arguments of :func:`dm`.)
+    The bracket is 0 on average for any q̂, so β is free: 0 is SNIPS, 1 is :func:`sndr`, and the one whose φ varies least
+    (Vlassis, Bibaut, Dimakopoulou & Jebara 2019, §3: control variates) errs no more than either where the log is long.
+    """
+    base, control = control_parts(action_dist, log, q_hat)
+    return controlled(base, control)
+
+
+def controlled(base: Floats, control: Floats) -> Floats:
+    """``base`` + β · ``control`` with β of least variance within :data:`CONTROL_RANGE`, float64[n].
+
+    β is fitted on the same rows, so each deviation is divided by 1 − its leverage in that fit, as in :func:`sndr`.
+
+    Args:
+        base: φ where q̂ counts for nothing, float64[n].
+        control: What q̂ adds, of mean 0 but for chance, float64[n].
+    """
+    centred = control - control.mean()
+    spread = float(centred @ centred)
+    if not spread > 0:
+        return base + control
+    beta = float(np.clip(-(centred @ (base - base.mean())) / spread, *CONTROL_RANGE))
+    phi = base + beta * control
+    inflated = (phi - phi.mean()) / (1 - np.minimum(centred**2 / spread, 0.5))
+    return np.asarray(phi.mean() + inflated - inflated.mean())
+
+
+def control_parts(action_dist: Floats, log: BanditLog, q_hat: Floats) -> tuple[Floats, Floats]:
+    """(base, control), float64[n] each: base + β · control is self-normalised DR with β q̂ (arguments of :func:`dm`)."""
     weights = importance_weights(action_dist, log)
     total = float(weights.sum())
     if total == 0:
-        return np.full(len(weights), np.nan)
-    direct = dm(action_dist, log, q_hat)
-    residual = _observed(log, log.reward - q_hat[np.arange(len(weights)), log.action])
-    shift = float(weights @ residual) / total
-    share = np.minimum(weights / total, 0.5)
-    spread = len(weights) * weights * (residual - shift) / total / (1 - share)
-    phi: Floats = direct + shift + spread - spread.mean()
-    return phi
+        return np.full(len(weights), np.nan), np.zeros(len(weights))
+    leverage = 1 - np.minimum(weights / total, 0.5)
+    predicted = _observed(log, q_hat[np.arange(len(weights)), log.action])
+    base = _ratio(weights, total, leverage, _observed(log, log.reward))
+    return base, dm(action_dist, log, q_hat) - _ratio(weights, total, leverage, predicted)
+
+
+def _ratio(weights: Floats, total: float, leverage: Floats, values: Floats) -> Floats:
+    """φ of Σ w v / Σ w, linear in v."""
+    value = float(weights @ values) / total
+    spread = len(weights) * weights * (values - value) / total / leverage
+    return np.asarray(value + spread - spread.mean())
 
 
 def switch_dr(action_dist: Floats, log: BanditLog, q_hat: Floats, tau: float | None = None) -> Floats:
@@ -200,6 +242,7 @@ ESTIMATORS: Mapping[str, Estimator] = {
     "snips": snips,
     "dr": dr,
     "sndr": sndr,
+    "cdr": cdr,
     "switch_dr": switch_dr,
     "dr_os": dr_os,
 }

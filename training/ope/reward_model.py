@@ -82,7 +82,8 @@ def crossfit_ridge(
         log: The log; rows without a label are not fitted on.
         fold: Fold of each row, int64[n].
         actions: A.
-        prior: An earlier prediction per action as one more feature, float64[n, A]: what the logging router predicted.
+        prior: An earlier prediction per action, float64[n, A]: what the logging router predicted. It is tried as one
+            more feature, and as a start whose error alone is learnt.
         bounds: Range to which predictions are clipped.
         ridge: Penalties.
 
@@ -98,10 +99,27 @@ def crossfit_ridge(
     reward = np.where(used, log.reward, 0.0)
     grams, moments = _sums(design, reward, used, log.action, fold, actions)
     options = _predict(base, spread, _fit(grams, moments, ridge), fold)
+    start = _start(prior, bounds)
+    if start is not None:
+        error = reward - start[rows, log.action]
+        found = _predict(base, None, _fit(*_sums(base, error, used, log.action, fold, actions), ridge), fold)
+        options += [start + correction for correction in found]
     for q_hat in options:
         np.clip(q_hat, *bounds, out=q_hat)
     errors = [(reward - q[rows, log.action])[used] ** 2 for q in options]
     return options[_one_standard_error(errors)]
+
+
+def _start(prior: Floats | None, bounds: tuple[float, float]) -> Floats | None:
+    """The prior as predictions, each action's mean where it says nothing; None where it is no prediction of this."""
+    if prior is None or not np.isfinite(prior).any():
+        return None
+    said = np.isfinite(prior)
+    known = prior[said]
+    if known.min() < bounds[0] or known.max() > bounds[1]:
+        return None
+    mean = np.where(said, prior, 0.0).sum(axis=0) / np.maximum(said.sum(axis=0), 1)
+    return np.where(said, prior, np.where(said.any(axis=0), mean, known.mean()))
 
 
 def _fit(grams: Floats, moments: Floats, ridge: Ridge) -> Floats:

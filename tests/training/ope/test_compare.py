@@ -39,6 +39,15 @@ def test_paired_intervals_are_narrower_and_cover():
     assert hits / 60 >= 0.88
 
 
+def test_a_useless_reward_model_does_not_widen_a_difference():
+    log, rows, _ = drawn(2)
+    noise = np.random.default_rng(0).random((len(rows), 4))
+    first, second = BANDIT.greedy()[rows], BANDIT.epsilon(0.4)[rows]
+    plain = compare(first, second, log, noise, name="snips").difference
+    assert compare(first, second, log, noise).difference.se < 1.02 * plain.se
+    assert compare(first, second, log, noise, name="sndr").difference.se > 1.02 * plain.se
+
+
 def test_segments_share_one_level():
     log, rows, q_hat = drawn(3)
     half = BANDIT.features[rows, 0] > 0

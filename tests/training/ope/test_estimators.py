@@ -41,6 +41,21 @@ def test_formulas_by_hand():
     assert effective_sample_size(np.array([2.0, 2.0, 1.0])) == pytest.approx(25 / 9)
 
 
+def test_a_useless_reward_model_counts_for_nothing():
+    rng = np.random.default_rng(0)
+    bandit = Bandit.make()
+    log, rows = bandit.draw(bandit.epsilon(0.6), 4000, 0)
+    policy, truth = bandit.greedy()[rows], bandit.means[rows]
+    dull, noise = np.full((4000, 4), 0.3), rng.random((4000, 4))
+    plain = estimate("snips", policy, log, dull)
+    assert estimate("cdr", policy, log, dull).policy_value == pytest.approx(plain.policy_value)
+    assert estimate("cdr", policy, log, noise).se < 1.02 * plain.se < estimate("sndr", policy, log, noise).se
+    good, twice = (estimate("cdr", policy, log, q_hat) for q_hat in (truth, 0.5 + 2 * (truth - 0.5)))
+    assert good.se < 0.97 * plain.se
+    assert twice.policy_value == pytest.approx(good.policy_value, abs=1e-9)  # β takes the scale out
+    assert twice.se == pytest.approx(good.se)
+
+
 def test_snips_variance_holds_the_denominators():
     weights, value = np.array([2.0, 2.0, 1.0]), 0.6
     by_formula = (weights**2 * (LOG.reward - value) ** 2).sum() / weights.sum() ** 2
@@ -85,12 +100,13 @@ def _simulate(seeds, n, epsilon, session=1):
 def test_bias_within_three_standard_errors_and_coverage():
     seeds = 150
     found = _simulate(seeds, n=1500, epsilon=0.4)
-    for name in ("ips", "snips", "dr", "sndr"):
+    for name in ("ips", "snips", "dr", "sndr", "cdr"):
         errors, hits = found[name].T
         assert abs(errors.mean()) < 3 * errors.std() / np.sqrt(seeds), name
         assert 0.90 <= hits.mean() <= 0.99, name
     rmse = {name: float(np.sqrt((values[:, 0] ** 2).mean())) for name, values in found.items()}
     assert rmse["sndr"] < rmse["snips"] < rmse["ips"]
+    assert rmse["cdr"] <= 1.01 * rmse["sndr"]
     assert rmse["dr"] < rmse["ips"]
     assert found["dm"][:, 1].mean() < 0.8  # its interval does not know the error of q̂
 
@@ -119,7 +135,7 @@ def test_estimators_follow_the_unit_of_the_reward(seed, shift, scale):
     moved = BanditLog(action, shift + scale * reward, log.pscore)
     order = rng.permutation(n)
     shuffled = BanditLog(action[order], reward[order], log.pscore[order])
-    for name in ("dm", "snips", "dr", "sndr"):
+    for name in ("dm", "snips", "dr", "sndr", "cdr"):
         base = estimate(name, policy, log, q_hat)
         again = estimate(name, policy, moved, shift + scale * q_hat)
         assert again.policy_value == pytest.approx(shift + scale * base.policy_value, abs=1e-6)

@@ -57,6 +57,16 @@ def test_an_earlier_prediction_helps():
     assert ((told - means) ** 2).mean() < 0.5 * ((without - means) ** 2).mean()
 
 
+def test_a_good_prediction_is_kept_where_the_log_is_too_short_to_better_it():
+    log, rows = BANDIT.draw(BANDIT.epsilon(1.0), 200, seed=4)
+    means = BANDIT.means[rows]
+    told = means.copy()
+    told[:, 3] = np.nan  # nothing is said of the last model: its mean stands in
+    q_hat = crossfit_ridge(np.zeros((200, 1)), log, assign_folds(rows, 5, 0), 4, prior=told)
+    assert np.abs(q_hat[:, :3] - means[:, :3]).mean() < 0.05
+    assert np.isfinite(q_hat).all()
+
+
 def test_any_learner_can_be_cross_fitted():
     reward, fold = np.array([0.0, 1.0, 1.0, 1.0]), np.array([0, 0, 1, 1])
 
