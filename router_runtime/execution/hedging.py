@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T | None]
 
 
-async def first_of(first: Callable[[], Work[T]], second: Callable[[], Work[T] | None], after_s: float) -> T | None:
+async def _nothing(_result: object) -> None:
+    """A whole answer that came too late holds nothing open."""
+
+
+async def first_of(
+    first: Callable[[], Work[T]],
+    second: Callable[[], Work[T] | None],
+    after_s: float,
+    discard: Callable[[T], Awaitable[None]] = _nothing,
+) -> T | None:
     """The first result that is not None; None where there is none.
 
     Args:
         first: Begins at once.
         second: Begins where ``first`` has not ended after ``after_s`` seconds; may have nothing to begin.
         after_s: Seconds.
+        discard: Closes a result that is not the one returned, or is no longer wanted because the caller was cancelled.
 
     The loser is cancelled, and awaited: an attempt closes its books before the call returns, with its cost, because the
     provider may bill it.
     """
     tasks = {asyncio.create_task(first())}
+    winner: T | None = None
     try:
         done, _ = await asyncio.wait(tasks, timeout=after_s)
         if not done and (other := second()) is not None:
             tasks.add(asyncio.create_task(other))
         waiting = set(tasks)
-        while waiting:
+        while waiting and winner is None:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                if (result := task.result()) is not None:
-                    return result
-        return None
+            winner = next((result for task in done if (result := task.result()) is not None), None)
+        return winner
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for late in await asyncio.gather(*tasks, return_exceptions=True):
+            if not (late is None or late is winner or isinstance(late, BaseException)):
+                await discard(late)

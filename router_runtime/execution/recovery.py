@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from router_runtime.chat import ChatChunk, ChatRequest
+from router_runtime.execution.settings import StreamItem, StreamRestart
 
 _GO_ON = (
     "Your previous message was cut off. Continue it exactly where it stops: no repetition, no remark, not even a"
@@ -32,20 +33,19 @@ class Delivered:
         """The text so far."""
         return "".join(self.parts)
 
-    def see(self, chunks: Sequence[ChatChunk]) -> None:
-        """Takes note of chunks that are given out."""
-        for chunk in chunks:
-            if chunk.content:
-                self.parts.append(chunk.content)
-            if chunk.tool_calls:
+    def see(self, items: Sequence[StreamItem]) -> None:
+        """Takes note of what is given out; a restart voids what came before."""
+        for item in items:
+            if isinstance(item, StreamRestart):
+                self.parts.clear()
+                self.id, self.tools = None, False
+                continue
+            if item.content:
+                self.parts.append(item.content)
+            if item.tool_calls:
                 self.tools = True
-        if self.id is None and chunks:
-            self.id = chunks[0].id
-
-    def clear(self) -> None:
-        """Forgets all: the stream was restarted."""
-        self.parts.clear()
-        self.id, self.tools = None, False
+            if self.id is None:
+                self.id = item.id
 
 
 def continuation(request: ChatRequest, partial: str) -> ChatRequest:

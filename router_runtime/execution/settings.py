@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
-from router_runtime.chat import ChatResponse
+from router_runtime.chat import ChatChunk, ChatResponse
 from router_runtime.execution.retry import RetrySettings
 from router_runtime.records import Attempt, Candidate, Decision
 from router_runtime.registry import ModelEntry, ProviderEntry
@@ -28,8 +28,8 @@ class ExecutionSettings:
             empty answers go on to the next model.
         stream_recovery: Where a stream fails after its first content: ``"error"`` ends it, ``"continue"`` asks the next
             model to go on from the partial text, ``"restart"`` announces a restart and begins anew.
-        hedge_after_s: Where no head of an answer has come by then, the next candidate is asked beside it and the first
-            to answer wins; both may be billed. None turns it off. Whole answers only.
+        hedge_after_s: Where no answer, or no first content of a stream, has come by then, the next candidate is asked
+            beside it and the first to answer wins; both may be billed, and both are in the books. None turns it off.
         retry: Second tries at one provider.
     """
 
@@ -102,3 +102,6 @@ class StreamRestart:
 
     model: str
     discarded: str
+
+
+StreamItem = ChatChunk | StreamRestart

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from time import perf_counter
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from router_runtime.chat import ChatChunk
 from router_runtime.errors import PointsmanError, StreamInterrupted
+from router_runtime.execution.course import Step
 from router_runtime.execution.engine import Call
 from router_runtime.execution.exchange import Exchange
+from router_runtime.execution.hedging import first_of
 from router_runtime.execution.ledger import Ledger, OpenAttempt
 from router_runtime.execution.recovery import Delivered, as_continuation, continuation
-from router_runtime.execution.settings import StreamRestart
+from router_runtime.execution.settings import Route, StreamItem, StreamRestart
 from router_runtime.provider_errors import ContentFiltered, EmptyAnswer, ProviderError, Refused
 from router_runtime.records import Attempt, Decision
-
-StreamItem = ChatChunk | StreamRestart
 
 
 class ChatStream:
@@ -85,23 +85,52 @@ class ChatStream:
         call = self._begin()
         self._ledger = call.ledger
         while (step := await call.next()) is not None:
-            attempt = await call.open(step)
-            if attempt is None:
+            pieces = await self._first(call, step)
+            if pieces is None:
                 continue
-            self._serving = step.route.model.name
-            pieces = _Pieces(call, attempt, self._delivered)
+            self._serving = pieces.model
             try:
                 while (items := await pieces.next()) is not None:
                     if items:
                         yield items
                 return
             except ProviderError as failure:
-                call.course.failed(step.route, failure)
+                call.course.failed(pieces.route, failure)
                 if not self._may_go_on(call):
                     break
             finally:
                 await pieces.aclose()
         raise self._end(call)
+
+    async def _first(self, call: Call, step: Step) -> _Pieces | None:
+        """The attempt of ``step``; where calls are hedged, the first of two that has said something."""
+        after_s = call.settings.hedge_after_s
+        if after_s is not None and self._delivered.id is None:
+            begin = self._spoken
+            return await first_of(lambda: begin(call, step), lambda: self._hedge(call), after_s, _Pieces.aclose)
+        attempt = await call.open(step)
+        return None if attempt is None else _Pieces(call, attempt, self._delivered)
+
+    def _hedge(self, call: Call) -> Coroutine[Any, Any, _Pieces | None] | None:
+        step = call.course.hedge()
+        return None if step is None else self._spoken(call, step)
+
+    async def _spoken(self, call: Call, step: Step) -> _Pieces | None:
+        """The attempt of ``step`` at its first content; None where it failed, which the course then knows."""
+        attempt = await call.open(step)
+        if attempt is None:
+            return None
+        pieces, spoke = _Pieces(call, attempt, self._delivered), False
+        try:
+            await pieces.speak()
+            spoke = True
+            return pieces
+        except ProviderError as failure:
+            call.course.failed(step.route, failure)
+            return None
+        finally:
+            if not spoke:
+                await pieces.aclose()
 
     def _may_go_on(self, call: Call) -> bool:
         """Whether the next model may take over after a failure."""
@@ -123,9 +152,31 @@ class _Pieces:
         self._call, self._attempt, self._delivered = call, attempt, delivered
         self._exchange: Exchange | None = None
         self._held: list[ChatChunk] = []
+        self._ready: list[StreamItem] = []
         self._continued_id: str | None = None
         self._error: ProviderError | None = None
         self._finished = False
+
+    @property
+    def route(self) -> Route:
+        """Who is asked."""
+        return self._attempt.route
+
+    @property
+    def model(self) -> str:
+        """The registry's name of it."""
+        return self._attempt.route.model.name
+
+    async def speak(self) -> None:
+        """Waits for the first content, which :meth:`next` then gives out, or for a good end without any.
+
+        Raises:
+            ProviderError: Where the attempt failed before.
+        """
+        items: list[StreamItem] | None = []
+        while items is not None and not items:
+            items = await self._more()
+        self._ready = items or []
 
     async def next(self) -> list[StreamItem] | None:
         """The next items, maybe none; None at the good end.
@@ -133,6 +184,12 @@ class _Pieces:
         Raises:
             ProviderError: Where the attempt failed.
         """
+        items, self._ready = self._ready or await self._more(), []
+        if items:
+            self._delivered.see(items)
+        return items
+
+    async def _more(self) -> list[StreamItem] | None:
         try:
             exchange = self._exchange or self._open()
             batch = await exchange.batch()
@@ -179,13 +236,9 @@ class _Pieces:
             self._attempt.first_token_ms = (perf_counter() - self._attempt.started) * 1e3
             batch, self._held = self._held, []
             if self._delivered.id is not None and self._continued_id is None:
-                restart = StreamRestart(self._attempt.route.model.name, self._delivered.text)
-                self._delivered.clear()
-                self._delivered.see(batch)
-                return [restart, *batch]
+                return [StreamRestart(self.model, self._delivered.text), *batch]
         if self._continued_id is not None:
             batch = [as_continuation(chunk, self._continued_id) for chunk in batch]
-        self._delivered.see(batch)
         return list(batch)
 
 

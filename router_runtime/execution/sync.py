@@ -7,7 +7,8 @@ import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
-from router_runtime.execution.streams import ChatStream, StreamItem
+from router_runtime.execution.settings import StreamItem
+from router_runtime.execution.streams import ChatStream
 
 T = TypeVar("T")
 

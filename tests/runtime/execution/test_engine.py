@@ -415,6 +415,62 @@ async def test_a_slow_answer_is_hedged_and_the_loser_is_in_the_books(
         await world.complete(settings=settings)
 
 
+async def test_a_slow_stream_is_hedged_and_the_loser_is_in_the_books(
+    world: World, servers: list[ProviderServer]
+) -> None:
+    servers[0].push(stream(WIRE.parts(TEXT)[:1], end=False, then=[Stall()]))  # a head and a role, but no word
+    world.registry.providers["p0"] = replace(world.registry.providers["p0"], first_token_timeout_s=30.0)  # type: ignore[index]
+    seen: list[str] = []
+    chunks = world.stream(hedge_after_s=0.05)
+    await read_all(chunks, seen)
+    assert "".join(seen) == TEXT
+    assert chunks.serving == "m1"
+    assert sorted((a.model, a.error, a.billed) for a in chunks.attempts) == [
+        ("m0", "Cancelled", True),
+        ("m1", None, True),
+    ]
+    assert chunks.attempts[0].cost_usd > 0
+    await read_all(world.stream(hedge_after_s=5.0), [])
+    assert [a.model for a in world.log[2:]] == ["m0"], "a fast stream stays alone"
+
+
+async def test_a_hedged_stream_that_fails_goes_on_like_any_other(world: World, servers: list[ProviderServer]) -> None:
+    servers[0].push([Sleep(0.1), *reply("no", 500)])
+    servers[1].push([Sleep(0.1), *reply("no", 500)])
+    seen: list[str] = []
+    await read_all(world.stream(hedge_after_s=0.02), seen)
+    assert "".join(seen) == TEXT
+    assert [a.error for a in world.log] == ["ServerError", "ServerError", None]
+    for server in servers:
+        always(server, reply("no", 500))
+    with pytest.raises(AllAttemptsFailed):
+        await read_all(world.stream(hedge_after_s=0.02), [])
+
+
+async def test_two_hedged_streams_that_speak_at_once_are_both_closed(
+    world: World, servers: list[ProviderServer]
+) -> None:
+    for server in servers[:2]:  # the second is asked after 0.05 s, and both speak at 0.1 s
+        server.push([Sleep(0.1 if server is servers[0] else 0.05), *stream(WIRE.parts(TEXT))])
+    seen: list[str] = []
+    await read_all(world.stream(hedge_after_s=0.05), seen)
+    assert "".join(seen) == TEXT
+    assert len(world.log) == 2
+    assert [a.error for a in world.log].count(None) >= 1
+
+
+async def test_leaving_a_hedged_stream_closes_the_books(world: World, servers: list[ProviderServer]) -> None:
+    for server in servers:
+        always(server, [Stall()])
+    task = asyncio.create_task(read_all(world.stream(hedge_after_s=0.02), []))
+    while sum(calls(servers)) < 2:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert sorted((a.model, a.error) for a in world.log) == [("m0", "Cancelled"), ("m1", "Cancelled")]
+
+
 async def test_parallel_calls_do_not_mix(world: World, servers: list[ProviderServer]) -> None:
     def echo(request: Received) -> Script:
         return reply(WIRE.good(request.json()["messages"][0]["content"]))

@@ -13,6 +13,7 @@ from router_runtime.execution.hedging import first_of
 from router_runtime.execution.ledger import exact_cost
 from router_runtime.execution.recovery import Delivered, as_continuation, continuation
 from router_runtime.execution.retry import RetryBudget, RetrySettings, backoff_s
+from router_runtime.execution.settings import StreamRestart
 from router_runtime.execution.watchdog import Expired, Watchdog
 from router_runtime.registry import Price
 from tests.runtime.execution.world import ASK
@@ -122,7 +123,7 @@ def test_what_was_delivered_is_the_text_in_order() -> None:
         [ChatChunk("c", "m", role="assistant"), ChatChunk("c", "m", content="a"), ChatChunk("d", "m", content="b")]
     )
     assert (seen.text, seen.id, seen.tools) == ("ab", "c", False)
-    seen.clear()
+    seen.see([StreamRestart("m2", "ab")])
     assert (seen.text, seen.id) == ("", None)
 
 
