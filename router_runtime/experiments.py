@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,11 @@ import numpy.typing as npt
 
 from router_runtime.errors import ConfigError
 from router_runtime.options import Options
-from router_runtime.registry import ArmEntry, ExperimentEntry, Registry
+from router_runtime.registry import ArmEntry, CanaryEntry, ExperimentEntry, Registry
 
 FloatArray = npt.NDArray[np.float64]
+CANARY = "canary"
+"""Name of the canary's arm in decisions."""
 _SAMPLE_RATIO_ALARM = 1e-3  # the usual threshold: alarms at 0.05 would cry wolf on every twentieth experiment
 
 
@@ -36,12 +38,20 @@ def assign(experiment: ExperimentEntry, subject: str) -> ArmEntry:
     return experiment.arms[-1]  # rounding of the shares' sum
 
 
-def enroll(registry: Registry, options: Options) -> Options:
-    """``options`` as the arms of the running experiments change them; what the caller chose itself stays.
+def enroll(registry: Registry, options: Options, bundles: Container[str] = ()) -> Options:
+    """``options`` as the canary or the arms of the running experiments change them; what the caller chose itself stays.
 
-    The first experiment whose tier and unit fit takes the call: arms of two experiments in one call could not be told
-    apart. ``arm`` becomes ``"experiment/arm"``, the exposure that the decision logs.
+    The canary comes first, where its bundle is open. Else the first experiment whose tier and unit fit takes the call:
+    arms of two experiments in one call could not be told apart. ``arm`` becomes ``"canary"`` or ``"experiment/arm"``,
+    the exposure that the decision logs.
+
+    Args:
+        registry: Canary and experiments.
+        options: Of the call.
+        bundles: The arms whose own bundle is open.
     """
+    if CANARY in bundles and registry.canary is not None and _in_canary(registry.canary, options):
+        return options._replace(arm=CANARY)
     for experiment in registry.experiments.values():
         subject = options.user if experiment.unit == "user" else options.session
         if subject is None or (experiment.tiers is not None and options.tier not in experiment.tiers):
@@ -56,6 +66,12 @@ def enroll(registry: Registry, options: Options) -> Options:
             quality_target=arm.quality_target if options.quality_target is None else options.quality_target,
         )
     return options
+
+
+def _in_canary(canary: CanaryEntry, options: Options) -> bool:
+    """Whether the call is the canary's; one without a user or session is not, nor one whose model is fixed."""
+    subject = options.user if canary.unit == "user" else options.session
+    return subject is not None and options.model == "auto" and _position(f"{CANARY}\0{subject}") < canary.share
 
 
 def _position(text: str) -> float:

@@ -39,7 +39,7 @@ class Swapped:
     """A registry, a bundle or the state of disabled models was taken over.
 
     Args:
-        what: ``"registry"``, ``"bundle"`` or ``"overrides"``.
+        what: ``"registry"``, ``"bundle"``, ``"overrides"``, or ``"bundle of ARM"``.
         version: Its fingerprint.
     """
 
@@ -144,3 +144,23 @@ RouterEvent = (
 )
 Observer = Callable[[RouterEvent], None]
 """Is called on the request's thread, attempts in the task of the call: it must be quick, and it must not raise."""
+
+
+class Bell:
+    """An observer that passes events on to others, which may join at any time.
+
+    Args:
+        listeners: The first ones.
+    """
+
+    def __init__(self, *listeners: Observer) -> None:
+        self._listeners = listeners
+
+    def add(self, listener: Observer) -> None:
+        """``listener`` hears of everything from now on."""
+        self._listeners = (*self._listeners, listener)
+
+    def __call__(self, event: RouterEvent) -> None:
+        """Tells everybody."""
+        for listener in self._listeners:
+            listener(event)

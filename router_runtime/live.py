@@ -6,11 +6,12 @@ snapshot meanwhile. What is not valid is refused, said, and leaves the former on
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from router_runtime.alternates import Alternates, Signature, signature
 from router_runtime.bundle import MANIFEST, Bundle, open_bundle
 from router_runtime.errors import PointsmanError
 from router_runtime.hooks import Observer, Swapped, SwapRefused
@@ -21,7 +22,7 @@ from router_runtime.snapshot import Snapshot, make_snapshot
 
 CHECK_EVERY_S = 1.0
 
-_Signature = tuple[int, int, int] | None
+_Sources = tuple[Signature, Signature, Signature]
 
 
 class Live:
@@ -52,19 +53,27 @@ class Live:
         self._registry_file = registry if isinstance(registry, Path) else None
         self._bundle_folder = bundle if isinstance(bundle, Path) else None
         self._guard = threading.Lock()
+        self._others = Alternates(registry.parent if isinstance(registry, Path) else None, observer)
         self._seen = self._signatures()
         self._registry = load_registry(registry) if isinstance(registry, Path) else registry
         self._bundle = open_bundle(bundle) if isinstance(bundle, Path) else bundle
         self._disabled = read_disabled(state_dir) if state_dir else {}
         self._disabled_everywhere: dict[str, float] = {}
+        self._others.follow(self._registry)
+        self._seen_others = self._others.signatures()
         self._check_at = clock() + CHECK_EVERY_S
         self._snapshot = self._make()
+
+    @property
+    def state_dir(self) -> Path | None:
+        """Where models are disabled for this machine; None = nowhere."""
+        return self._state_dir
 
     def snapshot(self, now: float) -> Snapshot:
         """The one to decide by at ``now``; once a second it looks whether a file changed."""
         if now >= self._check_at:
             self._check_at = now + CHECK_EVERY_S
-            if self._signatures() != self._seen:
+            if self._signatures() != self._seen or self._others.signatures() != self._seen_others:
                 threading.Thread(target=self.refresh, name="pointsman-reload", daemon=True).start()
         snapshot = self._snapshot
         if now >= snapshot.valid_until:
@@ -80,6 +89,8 @@ class Live:
             for what, old, new in zip(names, before, self._seen, strict=True):
                 if old != new:
                     self._reload(what)
+            self._others.follow(self._registry)
+            self._seen_others = self._others.signatures()
             self._snapshot = self._make()
 
     def swap_bundle(self, bundle: Bundle | Path | None) -> None:
@@ -138,20 +149,13 @@ class Live:
         return ",".join(sorted(self._disabled)) or "none"
 
     def _make(self) -> Snapshot:
-        return make_snapshot(self._registry, self._bundle, self._all_disabled(), self._clock())
+        disabled, now = self._all_disabled(), self._clock()
+        main = make_snapshot(self._registry, self._bundle, disabled, now)
+        others = self._others.serving(disabled, now)
+        arms = {arm: make_snapshot(self._registry, bundle, disabled, now) for arm, bundle in others}
+        return replace(main, arms=arms) if arms else main
 
-    def _signatures(self) -> tuple[_Signature, _Signature, _Signature]:
+    def _signatures(self) -> _Sources:
         manifest = self._bundle_folder / MANIFEST if self._bundle_folder else None
         state = self._state_dir / FILE if self._state_dir else None
-        return _signature(self._registry_file), _signature(manifest), _signature(state)
-
-
-def _signature(path: Path | None) -> _Signature:
-    """Changes whenever the file does."""
-    if path is None:
-        return None
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+        return signature(self._registry_file), signature(manifest), signature(state)

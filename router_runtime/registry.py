@@ -208,7 +208,7 @@ class ArmEntry:
         share: Share of the units, 0..1; the shares of an experiment sum to 1.
         model: One fixed model (a holdout baseline).
         strategy, trade_off, quality_target: Of the policy.
-        bundle: Path of another bundle.
+        bundle: Path of another bundle; a relative one starts at the registry's folder.
     """
 
     name: str
@@ -237,6 +237,40 @@ class ExperimentEntry:
     tiers: frozenset[str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class GuardEntry:
+    """When a canary is withdrawn: where the interval shows that it is worse than the rest by more than this.
+
+    Args:
+        min_decisions: Decisions of the canary below which nothing is judged.
+        error_rate: Rise of the share of failed calls, 0..1.
+        quality: Fall of mean satisfaction, 0..1.
+        cost: Relative rise of the mean cost; 0.25 = 25 %.
+    """
+
+    min_decisions: int = 200
+    error_rate: float = 0.02
+    quality: float = 0.05
+    cost: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryEntry:
+    """A share of the traffic that another bundle decides.
+
+    Args:
+        bundle: Path of its folder; a relative one starts at the registry's.
+        share: Share of the units, 0..1.
+        unit: What is assigned: each user or each session.
+        guard: When it is withdrawn.
+    """
+
+    bundle: str
+    share: float
+    unit: Literal["user", "session"] = "session"
+    guard: GuardEntry = field(default_factory=GuardEntry)
+
+
 @dataclass(frozen=True)
 class Registry:
     """All of ``registry.yaml``, checked.
@@ -246,6 +280,7 @@ class Registry:
         names: Every name and alias → the model's name.
         version: Short sha256 of the file.
         state: URL of the Redis that replicas share; None = each process for itself.
+        canary: The share of another bundle, or None.
     """
 
     providers: Mapping[str, ProviderEntry]
@@ -258,6 +293,7 @@ class Registry:
     names: Mapping[str, str]
     version: str
     state: str | None = field(default=None, repr=False)
+    canary: CanaryEntry | None = None
 
     def model(self, name: str) -> ModelEntry:
         """The model that ``name`` or an alias means.

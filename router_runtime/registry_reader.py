@@ -19,7 +19,9 @@ from router_runtime.registry import (
     WINDOWS,
     ArmEntry,
     BudgetEntry,
+    CanaryEntry,
     ExperimentEntry,
+    GuardEntry,
     IntentEntry,
     ModelEntry,
     PolicyEntry,
@@ -35,7 +37,7 @@ T = TypeVar("T")
 DEFAULT_REGISTRY = Path(__file__).with_name("registry.yaml")
 """The registry that ships with the package."""
 
-_TOP = ("providers", "models", "tiers", "labels", "intents", "policy", "experiments", "state")
+_TOP = ("providers", "models", "tiers", "labels", "intents", "policy", "experiments", "state", "canary")
 _NEEDED = frozenset({"messages", "model", "stream"})
 _TIMEOUTS = ("connect_timeout_s", "first_token_timeout_s", "idle_timeout_s", "timeout_s")
 
@@ -74,6 +76,7 @@ def parse_registry(data: bytes, file: str = "registry.yaml") -> Registry:
         names=names,
         version=hashlib.sha256(data).hexdigest()[:12],
         state=_state(top),
+        canary=_canary(top),
     )
 
 
@@ -312,4 +315,29 @@ def _arm(name: str, value: Value, what: str, refer: _Reference) -> ArmEntry:
         model=None if model is None else refer.one(model, section.get("model")),
         bundle=section.text("bundle", None),
         **_overrides(section),
+    )
+
+
+def _canary(top: Section) -> CanaryEntry | None:
+    if "canary" not in top:
+        return None
+    section = Section(top.get("canary"), "canary", ("bundle", "share", "unit", "guard"))
+    return CanaryEntry(
+        bundle=section.text("bundle"),
+        share=section.number("share", high=1.0),
+        unit=section.choice("unit", ("user", "session"), "session"),
+        guard=_guard(section),
+    )
+
+
+def _guard(canary: Section) -> GuardEntry:
+    if "guard" not in canary:
+        return GuardEntry()
+    section = Section(canary.get("guard"), "canary.guard", GuardEntry.__slots__)
+    usual = GuardEntry()
+    return GuardEntry(
+        min_decisions=section.whole("min_decisions", usual.min_decisions),
+        error_rate=section.number("error_rate", usual.error_rate, high=1.0),
+        quality=section.number("quality", usual.quality, high=1.0),
+        cost=section.number("cost", usual.cost),
     )

@@ -21,7 +21,7 @@ from router_runtime.execution import Engine
 from router_runtime.experiments import enroll
 from router_runtime.features import Features, extract
 from router_runtime.filters import HealthView, estimate_tokens, fit_context, fit_health, needed_capabilities
-from router_runtime.hooks import DeadlineMissed, Decided, Observer, RouterEvent
+from router_runtime.hooks import Bell, DeadlineMissed, Decided, Observer, RouterEvent
 from router_runtime.keeping import WITH_FEATURES, LogPrompts, kept_features, kept_text
 from router_runtime.live import Live
 from router_runtime.messages import Messages, Request, read_request
@@ -165,10 +165,12 @@ class Router(Calling):
     def decide(self, messages: Messages, options: Options) -> tuple[Decision, Weighed]:
         """As :meth:`route`, with what the decision came from."""
         started, now = self._timer(), self._clock()
-        registry = self.live.snapshot(now).registry
-        if registry.experiments:
-            options = enroll(registry, options)
-        weighed = self._weigh(messages, options, started, now)
+        snapshot = self.live.snapshot(now)
+        registry = snapshot.registry
+        if registry.experiments or snapshot.arms:
+            options = enroll(registry, options, snapshot.arms)
+            snapshot = snapshot.arms.get(options.arm or "", snapshot)
+        weighed = self._weigh(messages, options, started, snapshot)
         entropy = self._entropy(10)
         seed = int.from_bytes(entropy[:7], "big") >> 3
         choice = deciding.choose(weighed.predicted, weighed.plan.settings, weighed.labels, weighed.health, seed)
@@ -186,6 +188,18 @@ class Router(Calling):
         """The registry in force."""
         return self.live.snapshot(self._clock()).registry
 
+    def listen(self, observer: Observer) -> None:
+        """Tells ``observer`` of all events from now on, beside those of :class:`RouterSettings`.
+
+        Raises:
+            ConfigError: The router was not made by :meth:`open`.
+        """
+        for one in self.settings.observers:
+            if isinstance(one, Bell):
+                one.add(observer)
+                return
+        raise ConfigError("only a router made by Router.open takes observers later")
+
     def close(self) -> None:
         """See :class:`router_runtime.calling.Calling`; leaves the shared state, too."""
         super().close()
@@ -198,9 +212,8 @@ class Router(Calling):
             return self.settings.health
         return None if self.engine.health.untouched else self.engine.health
 
-    def _weigh(self, messages: Messages, options: Options, started: float, now: float) -> Weighed:
+    def _weigh(self, messages: Messages, options: Options, started: float, snapshot: Snapshot) -> Weighed:
         """All up to the scores."""
-        snapshot = self.live.snapshot(now)
         request = read_request(
             messages, tools=options.tools, response_format=options.response_format, intent=options.intent
         )
@@ -293,7 +306,7 @@ def _settings(given: dict[str, Any]) -> RouterSettings:
     log = given.get("log")
     if isinstance(log, str | Path):
         log = open_log(log, default_state_dir() / "outbox")
-    observers = tuple(given.get("observers", ())) + (() if log is None else (log.observe,))
+    observers = (Bell(*given.get("observers", ()), *(() if log is None else (log.observe,))),)
     return RouterSettings(**{**given, "log": log, "observers": observers})
 
 

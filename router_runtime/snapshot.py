@@ -140,6 +140,7 @@ class Snapshot:
         prices: In force.
         valid_until: When a price or a disablement changes, UTC seconds since the epoch.
         all: The view of all enabled models.
+        arms: What decides for an arm that has a bundle of its own.
     """
 
     registry: Registry
@@ -148,6 +149,7 @@ class Snapshot:
     prices: PriceTable
     valid_until: float
     all: View
+    arms: Mapping[str, Snapshot] = field(default_factory=dict)
     _views: dict[Needs, View] = field(default_factory=dict)
     _plans: dict[Wish, Plan] = field(default_factory=dict)
 
