@@ -84,6 +84,19 @@ def assume(view: View, input_tokens: float, output_tokens: float) -> Predicted:
     return Predicted(view, view.priors, input_tokens, tokens, cost, view.latency)
 
 
+def with_cache(predicted: Predicted, held: Floats | None) -> Predicted:
+    """The same at the cost of a conversation that goes on: what a provider still holds of the prompt is cheaper there.
+
+    Args:
+        predicted: At the full price of the prompt.
+        held: Tokens that each candidate holds of the conversation, [C]; None = none holds any.
+    """
+    if held is None:
+        return predicted
+    saved = np.minimum(held, predicted.input_tokens) * predicted.view.cache_saving
+    return predicted._replace(cost_usd=predicted.cost_usd - saved)
+
+
 def limit_cost(predicted: Predicted, limit: float | None) -> Predicted:
     """Without the candidates that are predicted to cost more than ``limit`` USD.
 

@@ -40,12 +40,18 @@ class HealthView(Protocol):
 def needed_capabilities(request: Request, intent: IntentEntry | None) -> tuple[str, ...]:
     """Sorted names of what a model must be able to do for this request."""
     if intent is None and not (
-        request.tools or request.images or request.audio or request.files or request.json_output or request.tool_results
+        request.tools
+        or request.images
+        or request.audio
+        or request.files
+        or request.json_output
+        or request.tool_results
+        or request.tool_calls
     ):
         return ()
     needed = set(intent.capabilities) if intent is not None else set()
     present = {
-        "tools": request.tools or request.tool_results,
+        "tools": request.tools or request.tool_results or request.tool_calls,
         "vision": request.images,
         "audio": request.audio,
         "files": request.files,

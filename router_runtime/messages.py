@@ -22,6 +22,7 @@ class Request:
         assistant_turns: Those of the assistant.
         tool_results: Those of role ``tool``, or blocks of type ``tool_result``.
         tools: Number of tools offered.
+        tool_calls: The assistant's calls of tools, or blocks of type ``tool_use``.
         images, audio, files: Number of such parts.
         json_output: Whether structured output was asked for.
         intent: The declared intent, or None.
@@ -38,6 +39,7 @@ class Request:
     files: int = 0
     json_output: bool = False
     intent: str | None = None
+    tool_calls: int = 0
 
 
 _PART_FIELDS = {
@@ -50,6 +52,7 @@ _PART_FIELDS = {
     "input_file": "files",
     "document": "files",
     "tool_result": "tool_results",
+    "tool_use": "tool_calls",
 }
 
 
@@ -77,7 +80,7 @@ def read_request(
     n_tools = len(tools) if tools else 0
     if isinstance(messages, str):
         return Request(text=messages, tools=n_tools, json_output=json_output, intent=intent)
-    counts = dict.fromkeys(("images", "audio", "files", "tool_results"), 0)
+    counts = dict.fromkeys(("images", "audio", "files", "tool_results", "tool_calls"), 0)
     texts: list[str] = []
     system_chars = assistant_turns = 0
     for index, message in enumerate(messages):
@@ -89,6 +92,7 @@ def read_request(
             system_chars += len(text)
         elif role == "assistant":
             assistant_turns += 1
+            counts["tool_calls"] += bool(message.get("tool_calls"))
         elif role == "tool":
             counts["tool_results"] += 1
         texts.append(text)

@@ -40,6 +40,8 @@ class ProviderEntry:
             two pieces of a stream, and for the whole call.
         max_connections: Open connections at a time.
         drop_params: Fields of requests that none of its models takes; they are left out.
+        cache_ttl_s: How long it keeps a prompt to read it again at ``cached_input``; 0 where it does not.
+        cache_min_tokens: Length of a prompt from which on it does.
     """
 
     name: str
@@ -53,6 +55,8 @@ class ProviderEntry:
     timeout_s: float = 300.0
     max_connections: int = 100
     drop_params: frozenset[str] = frozenset()
+    cache_ttl_s: float = 300.0
+    cache_min_tokens: int = 1024
 
 
 @dataclass(frozen=True, slots=True)

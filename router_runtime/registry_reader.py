@@ -38,6 +38,7 @@ DEFAULT_REGISTRY = Path(__file__).with_name("registry.yaml")
 """The registry that ships with the package."""
 
 _TOP = ("providers", "models", "tiers", "labels", "intents", "policy", "experiments", "state", "canary")
+_CACHE = ("cache_ttl_s", "cache_min_tokens")
 _NEEDED = frozenset({"messages", "model", "stream"})
 _TIMEOUTS = ("connect_timeout_s", "first_token_timeout_s", "idle_timeout_s", "timeout_s")
 
@@ -109,7 +110,7 @@ def _entries(top: Section, key: str, read: Callable[[str, Value], T]) -> dict[st
 
 
 def _provider(name: str, value: Value) -> ProviderEntry:
-    keys = ("adapter", "base_url", "api_key_env", "headers", "max_connections", "drop_params", *_TIMEOUTS)
+    keys = ("adapter", "base_url", "api_key_env", "headers", "max_connections", "drop_params", *_CACHE, *_TIMEOUTS)
     section = Section(value, f"providers.{name}", keys)
     defaults = ProviderEntry(name, "", "")
     return ProviderEntry(
@@ -119,6 +120,8 @@ def _provider(name: str, value: Value) -> ProviderEntry:
         api_key_env=section.text("api_key_env", None),
         headers={key: item.text(f"the header {key}") for key, item in section.named("headers")},
         max_connections=section.whole("max_connections", defaults.max_connections),
+        cache_ttl_s=section.number("cache_ttl_s", defaults.cache_ttl_s),
+        cache_min_tokens=section.whole("cache_min_tokens", defaults.cache_min_tokens),
         drop_params=_drop_params(section),
         **{key: section.number(key, getattr(defaults, key), low=0.001) for key in _TIMEOUTS},
     )

@@ -230,6 +230,9 @@ class Router(Calling):
         if doors is not None:
             view, health = fit_health(view, doors)
         plan, predicted, features = self._predict(snapshot, view, request, plan, tokens, started)
+        if options.session is not None:
+            held = self.engine.prefixes.held(options.session, view.names, self._clock())
+            predicted = deciding.with_cache(predicted, held)
         kept = deciding.limit_cost(predicted, _limit(snapshot, options))
         if health is not None and kept is not predicted:
             health = health[[view.names.index(name) for name in kept.view.names]]

@@ -72,6 +72,7 @@ class View:
         known: Whether the bundle knows it.
         priors: float64 [C], quality without a bundle.
         price_in, price_out: float64 [C], USD per token.
+        cache_saving: float64 [C], USD per prompt token that the provider reads from its cache instead.
         windows: float64 [C], context windows in tokens.
         latency: float64 [C], declared ms, NaN where nothing is known.
         declared: bool [C], where the declared latency counts more than a predicted one: the bundle knows not the model.
@@ -88,6 +89,7 @@ class View:
     priors: Floats
     price_in: Floats
     price_out: Floats
+    cache_saving: Floats
     windows: Floats
     latency: Floats
     declared: npt.NDArray[np.bool_]
@@ -113,6 +115,7 @@ class View:
             priors=self.priors[chosen],
             price_in=self.price_in[chosen],
             price_out=self.price_out[chosen],
+            cache_saving=self.cache_saving[chosen],
             windows=self.windows[chosen],
             latency=self.latency[chosen],
             declared=self.declared[chosen],
@@ -256,6 +259,7 @@ def _view(registry: Registry, bundle: Bundle | None, prices: PriceTable) -> View
         priors=np.array([entry.quality_prior for entry in entries]),
         price_in=prices.input,
         price_out=prices.output,
+        cache_saving=np.maximum(prices.input - prices.cached_input, 0.0),
         windows=np.array([float(entry.context_window) for entry in entries]),
         latency=latency,
         declared=~np.array(known) & ~np.isnan(latency),

@@ -22,6 +22,7 @@ from router_runtime.execution.retry import RetryBudget
 from router_runtime.execution.settings import Completion, ExecutionSettings, Route
 from router_runtime.health import UNHEALTHY, Health
 from router_runtime.hooks import Observer
+from router_runtime.prefixes import PrefixMemory
 from router_runtime.provider_errors import AuthFailed, ProviderError, ServerError
 from router_runtime.providers.base import Adapter, Target, answer_problem
 from router_runtime.records import Attempt, Decision
@@ -48,6 +49,7 @@ class Engine:
         random: Uniform in [0, 1), for jitter.
         connect: Makes the transport of a loop.
         retry: The providers' buckets.
+        prefixes: What providers' prompt caches hold of conversations.
         observers: Are told of attempts, refusals and breakers, see :mod:`router_runtime.hooks`.
     """
 
@@ -61,6 +63,7 @@ class Engine:
     random: Callable[[], float] = random.random
     connect: Callable[[], Transport] = open_transport
     retry: RetryBudget = field(default_factory=RetryBudget)
+    prefixes: PrefixMemory = field(default_factory=PrefixMemory, repr=False)
     observers: tuple[Observer, ...] = ()
     _transports: WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = field(
         default_factory=WeakKeyDictionary, repr=False
@@ -184,6 +187,8 @@ class Call:
             log=engine.log,
             clock=engine.clock,
             observers=engine.observers,
+            session=decision.session,
+            prefixes=engine.prefixes,
         )
 
     @property

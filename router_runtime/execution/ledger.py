@@ -16,6 +16,7 @@ from router_runtime.execution.retry import RetryBudget
 from router_runtime.execution.settings import Route
 from router_runtime.health import Health, Scope
 from router_runtime.hooks import AttemptFinished, AttemptStarted, BreakerChanged, BudgetRefused, Observer, RouterEvent
+from router_runtime.prefixes import PrefixMemory
 from router_runtime.pricing import price_at
 from router_runtime.provider_errors import (
     AuthFailed,
@@ -99,6 +100,8 @@ class Ledger:
         log: Takes each finished attempt.
         clock: UTC seconds since the epoch.
         observers: Are told of attempts, refusals and breakers.
+        session: Of the conversation, if any.
+        prefixes: Is told who now holds the conversation's prompt.
     """
 
     def __init__(
@@ -112,8 +115,10 @@ class Ledger:
         log: Callable[[Attempt], object],
         clock: Callable[[], float],
         observers: Sequence[Observer] = (),
+        session: str | None = None,
+        prefixes: PrefixMemory | None = None,
     ) -> None:
-        self._observers = observers
+        self._observers, self._session, self._prefixes = observers, session, prefixes
         self._decision_id, self._limits, self._budgets = decision_id, limits, budgets
         self._health, self._retry, self._log, self._clock = health, retry, log, clock
         self._begun = 0
@@ -210,6 +215,9 @@ class Ledger:
             for name in self._health.succeeded(target, latency_ms):
                 self._tell(BreakerChanged(name, "closed"))
             self._retry.succeeded(target[0], attempt.taken)
+            if self._prefixes is not None and self._session is not None and attempt.usage is not None:
+                model, provider = attempt.route.model.name, attempt.route.provider
+                self._prefixes.answered(self._session, model, provider, attempt.usage, self._clock())
         else:
             scope, hold_s = _verdict(error)
             reason = type(error).__name__
