@@ -109,7 +109,7 @@ def _by_model(log: ReportLog, routed: Bools, registry: Registry | None) -> dict[
     spots = []
     for pair in weak_spots(pairs)[:MAX_SPOTS]:
         now = {} if registry is None else dict(registry.labels.get(pair.label, {}))
-        advice = {"proposed": proposed_weights(pair, pairs), "now": now, "yaml": snippet(pair, pairs)}
+        advice = {"proposed": proposed_weights(pair), "now": now, "yaml": snippet(pair)}
         spots.append({**as_json(pair), **advice})
     models: list[dict[str, Any]] = []
     for index, name in enumerate(log.models):

@@ -12,14 +12,14 @@ PRECISE = 0.02
 def verdict(facts: Mapping[str, Any]) -> dict[str, str]:
     """``status`` (``measured | estimated | refused``), ``sentence``, and ``note`` on what limits it (may be empty)."""
     baseline, window = facts["baseline"], facts["window"]
-    over = f"Over {_days(window['days'])} and {window['decisions']:,} decisions"
+    over = f"Over {_days(window['days'])} and {window['decisions']:,} decisions,"
     if facts["comparison"] is not None:
         return {"status": "measured", **_measured(over, facts["comparison"], baseline)}
     need = _need(baseline["refused"])
     estimate = baseline["estimate"]
     if "refused" in estimate or estimate["cost_per_1000"] is None:
         why = estimate.get("refused", "the log has no costs")
-        sentence = f"{over}: no claim about savings. {_capital(baseline['refused']['reason'])}, and {why}."
+        sentence = f"{over[:-1]}: no claim about savings. {_capital(baseline['refused']['reason'])}, and {why}."
         return {"status": "refused", "sentence": sentence, "note": need}
     cost, quality = estimate["cost_per_1000"], estimate["satisfaction"]["difference"]
     change = share_of(cost["difference"], cost["baseline"]["value"])
@@ -91,22 +91,23 @@ def negated(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def percent(found: Mapping[str, Any]) -> str:
     """``63 % (61–65 %)``."""
-    return _interval(found, lambda x: f"{100 * x:.0f}", " %")
+    return _interval(found, lambda x: f"{100 * x:.0f}", "\u00a0%")
 
 
 def points(found: Mapping[str, Any]) -> str:
     """``−0.2 points (−0.9 to +0.5)``."""
     if found["value"] is None:
         return "an unknown change"
-    text = f"{signed(100 * found['value'])} points"
+    text = f"{signed(100 * found['value'])}\u00a0points"
     if found["low"] is None:
         return text
     return f"{text} ({signed(100 * found['low'])} to {signed(100 * found['high'])})"
 
 
 def signed(number: float, digits: int = 1) -> str:
-    """With a sign, and a true minus."""
-    return f"{number:+.{digits}f}".replace("-", "−")
+    """With a sign, and a true minus; what rounds to nothing has none."""
+    text = f"{number:+.{digits}f}".replace("-", "−")
+    return text if any(digit in text for digit in "123456789") else text[1:]
 
 
 def money_of(found: Mapping[str, Any]) -> str:

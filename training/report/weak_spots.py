@@ -35,6 +35,7 @@ class Pair:
         extra_cost_usd: What such a request was predicted to cost more with it.
         check: The gain with the alternatives that chance itself would have drawn, doubly robust: no belief of the
             router enters, but the interval is wide; NaN where chance had no part.
+        shown: Mean quality on this label of every model with enough answers, in all arms, 0..1.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Pair:
     gain: Measured
     extra_cost_usd: float
     check: Measured
+    shown: dict[str, float]
 
     @property
     def weak(self) -> bool:
@@ -88,6 +90,7 @@ class _Label:
         self._predicted = log.predicted_quality[mine]
         own = self._predicted[np.arange(len(self._served)), self._served]
         self._error = np.where(self._served >= 0, self._reward - own, np.nan)
+        self._shown = self._means()
 
     def pair(self, label: str, model: int, level: float) -> Pair:
         """One model on this label."""
@@ -106,6 +109,7 @@ class _Label:
             gain=gain,
             extra_cost_usd=float("nan") if best is None else self._extra_cost(model, best),
             check=randomised_gain(log, self._routed, model, level),
+            shown=self._shown,
         )
 
     def _best(self, model: int) -> tuple[int | None, Measured]:
@@ -126,6 +130,14 @@ class _Label:
             if best is None or gain.value > largest.value:
                 best, largest = other, gain
         return best, largest
+
+    def _means(self) -> dict[str, float]:
+        found = {}
+        for model, name in enumerate(self._log.models):
+            reward = self._reward[(self._served == model) & np.isfinite(self._reward)]
+            if len(reward) >= MIN_LABELLED:
+                found[name] = float(reward.mean())
+        return found
 
     def _extra_cost(self, model: int, other: int) -> float:
         cost = self._log.predicted_cost[self._mine][self._served == model]
@@ -169,23 +181,20 @@ def weak_spots(pairs: list[Pair]) -> list[Pair]:
     return sorted((pair for pair in pairs if pair.weak), key=lambda pair: -pair.share * pair.gain.value)
 
 
-def proposed_weights(spot: Pair, pairs: list[Pair]) -> dict[str, float]:
+def proposed_weights(spot: Pair) -> dict[str, float]:
     """Weights of the label's models for the registry: what each has shown there, 0..1, best first.
 
     The weak model gets the lower end of its interval, so that chance does not lift it again; models with too few
     answers get no weight.
     """
-    mine = [pair for pair in pairs if pair.label == spot.label and np.isfinite(pair.observed.value)]
-    weights = {pair.model: pair.observed.value for pair in mine}
-    weights[spot.model] = min(spot.observed.low, *(w for name, w in weights.items() if name != spot.model), 1.0)
+    weights = spot.shown | {spot.model: min(spot.observed.low, *spot.shown.values())}
     ranked = sorted(weights.items(), key=lambda item: -item[1])
     return {name: round(float(np.clip(weight, 0.0, 1.0)), 2) for name, weight in ranked}
 
 
-def snippet(spot: Pair, pairs: list[Pair]) -> str:
+def snippet(spot: Pair) -> str:
     """The proposal as YAML for ``registry.yaml``."""
-    weights = proposed_weights(spot, pairs)
-    lines = [f"    {_quoted(name)}: {weight:.2f}" for name, weight in weights.items()]
+    lines = [f"    {_quoted(name)}: {weight:.2f}" for name, weight in proposed_weights(spot).items()]
     return "\n".join(["labels:", f"  {_quoted(spot.label)}:", *lines, ""])
 
 
