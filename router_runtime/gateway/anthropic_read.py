@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from router_runtime.gateway.reading import items, obj, refuse, text
+from router_runtime.gateway.reading import items, maybe_items, maybe_obj, obj, refuse, text
 
 #: Fields that change the answer and that the gateway cannot carry to another provider.
 _REFUSED = ("mcp_servers", "container", "context_management")
@@ -39,7 +39,7 @@ def chat_body(body: Mapping[str, Any]) -> dict[str, Any]:
     chat |= {ours: body[theirs] for theirs, ours in _DIRECT.items() if body.get(theirs) is not None}
     chat |= _tools(body)
     chat |= _thought(body)
-    user = obj(body.get("metadata") or {}, "metadata").get("user_id")
+    user = maybe_obj(body.get("metadata"), "metadata").get("user_id")
     if isinstance(user, str) and user:
         chat["user"] = user[:512]
     return chat
@@ -48,7 +48,7 @@ def chat_body(body: Mapping[str, Any]) -> dict[str, Any]:
 def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     system = body.get("system")
-    if system:
+    if system is not None and system != "":
         found.append({"role": "system", "content": _content(system, "system")})
     messages = items(body.get("messages"), "messages")
     if not messages:
@@ -156,7 +156,7 @@ def _document(block: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    tools = items(body.get("tools") or [], "tools")
+    tools = maybe_items(body.get("tools"), "tools")
     if tools:
         found["tools"] = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
     choice = body.get("tool_choice")
@@ -172,7 +172,7 @@ def _tool(tool: Mapping[str, Any], place: str) -> dict[str, Any]:
     if tool.get("type", "custom") != "custom":
         raise refuse(place, "a tool of your own (name, description, input_schema)")
     function: dict[str, Any] = {"name": text(tool.get("name"), f"{place}.name")}
-    function["parameters"] = obj(tool.get("input_schema") or {"type": "object"}, f"{place}.input_schema")
+    function["parameters"] = obj(tool.get("input_schema", {"type": "object"}), f"{place}.input_schema")
     function |= {name: tool[name] for name in ("description", "strict") if tool.get(name) is not None}
     return {"type": "function", "function": function}
 
@@ -190,8 +190,8 @@ def _choice(choice: Mapping[str, Any]) -> Any:
 def _thought(body: Mapping[str, Any]) -> dict[str, Any]:
     """Effort of thinking, and structured output."""
     found: dict[str, Any] = {}
-    thinking = obj(body.get("thinking") or {}, "thinking")
-    config = obj(body.get("output_config") or {}, "output_config")
+    thinking = maybe_obj(body.get("thinking"), "thinking")
+    config = maybe_obj(body.get("output_config"), "output_config")
     if thinking.get("type") == "enabled":
         budget = thinking.get("budget_tokens")
         if not isinstance(budget, int):
@@ -201,7 +201,7 @@ def _thought(body: Mapping[str, Any]) -> dict[str, Any]:
         found["reasoning_effort"] = "none"
     if config.get("effort") is not None:
         found["reasoning_effort"] = text(config["effort"], "output_config.effort")
-    form = config.get("format") or body.get("output_format")
+    form = config.get("format", body.get("output_format"))
     if form is not None:
         schema = obj(obj(form, "output_config.format").get("schema"), "output_config.format.schema")
         definition = {"name": "answer", "schema": schema, "strict": True}

@@ -31,6 +31,7 @@ TOP_LEVEL = frozenset(
 )
 """Extras that are also understood beside ``messages``."""
 
+_MAX_TIMEOUT_S = 3600
 _NO_MODEL = "model is missing; 'auto' lets the router choose"
 
 #: Of the body, read by the gateway and not for the provider.
@@ -153,6 +154,12 @@ def _amount(value: Any, name: str) -> float:
     return float(value)
 
 
+def _seconds(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _MAX_TIMEOUT_S:
+        raise _wrong(name, f"a number of seconds, at most {_MAX_TIMEOUT_S}")
+    return float(value)
+
+
 def _share(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise _wrong(name, "a number in 0..1")
@@ -202,5 +209,5 @@ _READERS: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
     "latency_need": ("latency_need", _one_of(*LATENCY_NEEDS)),
     "explore": ("explore", _truth),
     "stream_recovery": ("stream_recovery", _one_of("error", "continue")),
-    "timeout": ("timeout_s", _amount),
+    "timeout": ("timeout_s", _seconds),
 }

@@ -9,15 +9,13 @@ from typing import Any
 from starlette.routing import Route
 
 from router_runtime.chat import ChatChunk
-from router_runtime.errors import GatewayRefusal
 from router_runtime.execution import Completion
 from router_runtime.gateway.answering import Answering
 from router_runtime.gateway.formats import Asked, Head
 from router_runtime.gateway.problems import Problem, openai_error
+from router_runtime.gateway.reading import maybe_obj, truth
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import to_json
-
-_BAD_STREAM = "stream must be true or false, and stream_options an object"
 
 
 def routes(service: Service) -> list[Route]:
@@ -32,11 +30,10 @@ class ChatFormat:
 
     def read(self, body: dict[str, Any]) -> Asked:
         """See :class:`~router_runtime.gateway.formats.Format`."""
-        streamed = body.get("stream") or False
-        options = body.get("stream_options") or {}
-        if not isinstance(streamed, bool) or not isinstance(options, dict):
-            raise GatewayRefusal(_BAD_STREAM, status=400, code="invalid_request", param="stream")
-        return Asked(body, streamed, {"include_usage": bool(options.get("include_usage"))})
+        streamed = truth(body.get("stream"), "stream")
+        options = maybe_obj(body.get("stream_options"), "stream_options")
+        usage = truth(options.get("include_usage"), "stream_options.include_usage")
+        return Asked(body, streamed, {"include_usage": usage})
 
     def whole(self, asked: Asked, completion: Completion, now: float) -> dict[str, Any]:  # noqa: ARG002 - the protocol's
         """See :class:`~router_runtime.gateway.formats.Format`."""

@@ -27,6 +27,16 @@ def obj(value: Any, place: str) -> Mapping[str, Any]:
     return value
 
 
+def maybe_obj(value: Any, place: str) -> Mapping[str, Any]:
+    """An object; left out or null is an empty one."""
+    return {} if value is None else obj(value, place)
+
+
+def maybe_items(value: Any, place: str) -> list[Mapping[str, Any]]:
+    """A list of objects; left out or null is an empty one."""
+    return [] if value is None else items(value, place)
+
+
 def items(value: Any, place: str) -> list[Mapping[str, Any]]:
     """A list of objects."""
     if not isinstance(value, list):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from router_runtime.gateway.reading import items, obj, refuse, text
+from router_runtime.gateway.reading import items, maybe_items, maybe_obj, obj, refuse, text
 
 #: What needs state or tools that the gateway has not.
 _REFUSED = {
@@ -45,15 +45,15 @@ def chat_body(body: Mapping[str, Any]) -> dict[str, Any]:
     chat: dict[str, Any] = {name: value for name, value in body.items() if name not in _READ}
     chat |= {"model": body.get("model"), "messages": _messages(body)}
     chat |= {ours: body[theirs] for theirs, ours in _DIRECT.items() if body.get(theirs) is not None}
-    tools = items(body.get("tools") or [], "tools")
+    tools = maybe_items(body.get("tools"), "tools")
     if tools:
         chat["tools"] = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
     if body.get("tool_choice") is not None:
         chat["tool_choice"] = _choice(body["tool_choice"])
-    effort = obj(body.get("reasoning") or {}, "reasoning").get("effort")
+    effort = maybe_obj(body.get("reasoning"), "reasoning").get("effort")
     if effort is not None:
         chat["reasoning_effort"] = text(effort, "reasoning.effort")
-    return chat | _text_options(obj(body.get("text") or {}, "text"))
+    return chat | _text_options(maybe_obj(body.get("text"), "text"))
 
 
 def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -152,12 +152,12 @@ def _text_options(given: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if given.get("verbosity") is not None:
         found["verbosity"] = given["verbosity"]
-    form = obj(given.get("format") or {"type": "text"}, "text.format")
+    form = maybe_obj(given.get("format"), "text.format")
     if form.get("type") == "json_schema":
         definition = {k: form[k] for k in ("name", "schema", "strict", "description") if form.get(k) is not None}
         found["response_format"] = {"type": "json_schema", "json_schema": definition}
     elif form.get("type") == "json_object":
         found["response_format"] = {"type": "json_object"}
-    elif form.get("type") != "text":
+    elif form.get("type", "text") != "text":
         raise refuse("text.format.type", "text, json_object or json_schema")
     return found

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from router_runtime.errors import GatewayRefusal
 from router_runtime.explain import explain
 from router_runtime.gateway.asking import options_of
-from router_runtime.gateway.reading import items, obj, refuse, text, truth
+from router_runtime.gateway.reading import items, maybe_obj, refuse, text, truth
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.telling import headers_of, reason
 from router_runtime.gateway.wire import read_json
@@ -85,7 +85,7 @@ def _feedback(row: Mapping[str, Any], place: str, now: float) -> Feedback:
     metric = text(row.get("metric", "score"), f"{place}metric")
     if not 0 < len(decision) <= 100 or not 0 < len(metric) <= 100:
         raise refuse(f"{place}decision_id", "an id, and metric a name, of 1 to 100 characters")
-    meta = dict(obj(row.get("meta") or {}, f"{place}meta"))
+    meta = dict(maybe_obj(row.get("meta"), f"{place}meta"))
     return Feedback(decision, now, metric, float(score), source, meta)
 
 

@@ -54,7 +54,7 @@ class Gateway:
 @contextmanager
 def running(
     known: Registry | Path,
-    state: Path,
+    home: Path,
     *,
     settings: GatewaySettings | None = None,
     open_door: bool = False,
@@ -62,8 +62,9 @@ def running(
 ) -> Iterator[Gateway]:
     """A gateway around a router of ``known``."""
     chosen = settings or GatewaySettings(drain_s=5)
-    made = Router.open(registry=known, state_dir=None, **{"engine": quick_engine(), **router})
-    service = Service(made, None if open_door else Keys(state), Limits(chosen), chosen)
+    made = Router.open(registry=known, **{"engine": quick_engine(), "state_dir": None, **router})
+    rates = None if made.settings.state is None else made.settings.state.rates
+    service = Service(made, None if open_door else Keys(home), Limits(chosen, rates=rates), chosen)
     listening = threading.Event()
     urls: list[str] = []
 
@@ -76,7 +77,7 @@ def running(
     thread.start()
     try:
         assert listening.wait(20), "the gateway did not start"
-        yield Gateway(urls[0], service, server, state)
+        yield Gateway(urls[0], service, server, home)
     finally:
         server.should_exit = True
         thread.join(20)
