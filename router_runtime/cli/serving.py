@@ -17,6 +17,7 @@ from router_runtime.errors import ConfigError
 from router_runtime.gateway import keys
 from router_runtime.registry import WINDOWS
 from router_runtime.registry_reader import DEFAULT_REGISTRY
+from router_runtime.state import is_shared
 
 LOG_PROMPTS = ("full", "redacted", "features", "none")
 
@@ -50,7 +51,14 @@ def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--log-prompts", default="none", choices=LOG_PROMPTS, help="what the log keeps of a prompt")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=8080, help="port; 0 takes a free one (default 8080)")
-    _add_state(parser)
+    parser.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        metavar="DIR|URL",
+        help="folder of keys, budgets and disabled models (default: $POINTSMAN_STATE, else the user's), or the"
+        " redis:// URL of what replicas share; give both by naming it twice",
+    )
     parser.add_argument(
         "--insecure-local", action="store_true", help="ask for no key; only on a loopback address, for trying out"
     )
@@ -110,7 +118,9 @@ def _add_state(parser: argparse.ArgumentParser) -> None:
 
 def serve(arguments: argparse.Namespace) -> int:
     """``pointsman serve``."""
-    missing = [name for name in ("starlette", "uvicorn", "uvloop", "httptools") if find_spec(name) is None]
+    missing = [
+        name for name in ("starlette", "uvicorn", "uvloop", "httptools", "prometheus_client") if find_spec(name) is None
+    ]
     if missing:
         raise ConfigError(f"{missing[0]} is not installed; add it with: pip install 'pointsman[gateway]'")
     from router_runtime.gateway import serve as gateway  # here: the extra's libraries, which other commands do not need
@@ -119,9 +129,16 @@ def serve(arguments: argparse.Namespace) -> int:
     gateway.check_door(arguments.host, insecure_local=arguments.insecure_local)
     bounds = {name.replace("-", "_"): getattr(arguments, name.replace("-", "_")) for name, _, _ in _BOUNDS}
     bounds["max_body_bytes"] = bounds.pop("max_body_mib") << 20
-    state = _state(arguments)
+    folders = [place for place in arguments.state if not is_shared(place)]
+    urls = [place for place in arguments.state if is_shared(place)]
+    state = Path(folders[-1]) if folders else overrides.default_state_dir()
     router = gateway.open_router(
-        arguments.bundle, arguments.registry, state, arguments.log, log_prompts=arguments.log_prompts
+        arguments.bundle,
+        arguments.registry,
+        state,
+        arguments.log,
+        log_prompts=arguments.log_prompts,
+        state=urls[-1] if urls else None,
     )
     service = gateway.open_service(router, None if arguments.insecure_local else state, GatewaySettings(**bounds))
     gateway.make_server(service, arguments.host, arguments.port, gateway.say).run()

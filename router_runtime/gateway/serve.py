@@ -32,11 +32,15 @@ def open_service(router: Router, state_dir: Path | None, settings: GatewaySettin
     """
     chosen = settings or GatewaySettings()
     keys = None if state_dir is None else Keys(state_dir)
-    return Service(router, keys, Limits(chosen), chosen)
+    rates = None if router.settings.state is None else router.settings.state.rates
+    return Service(router, keys, Limits(chosen, rates=rates), chosen)
 
 
 def open_router(bundle: str | None, registry: str, state_dir: Path, log: str | None, **settings: Any) -> Router:
-    """The gateway's router: with budgets in the state folder, so that they outlive a restart."""
+    """The gateway's router: with budgets in the state folder, so that they outlive a restart.
+
+    Where ``settings`` or the registry name a shared ``state``, budgets are kept there instead.
+    """
     state_dir.mkdir(parents=True, exist_ok=True)
     budgets = Budgets(state_dir / "budgets.sqlite")
     return Router.open(bundle, registry=registry, state_dir=state_dir, log=log, budgets=budgets, **settings)

@@ -1,0 +1,217 @@
+"""``/admin``: what an operator does without a deploy; the same as the command line, behind an admin key."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from router_runtime import overrides
+from router_runtime.budgets import limits_for
+from router_runtime.errors import BundleError, GatewayRefusal
+from router_runtime.gateway.reading import refuse, text
+from router_runtime.gateway.service import Service
+from router_runtime.gateway.wire import read_json
+from router_runtime.hooks import RouterEvent, Swapped, SwapRefused
+from router_runtime.state.shared import finite
+
+_KEEP = 20
+_TIME = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Journal:
+    """The last things that were taken over or refused, newest last.
+
+    Args:
+        service: Gives the time.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._rows: deque[dict[str, Any]] = deque(maxlen=_KEEP)
+        self.refused = 0
+
+    def observe(self, event: RouterEvent) -> None:
+        """A router's observer."""
+        if isinstance(event, Swapped):
+            self._add({"what": event.what, "taken": event.version})
+        elif isinstance(event, SwapRefused):
+            self.refused += 1
+            self._add({"what": event.what, "refused": str(event.error)})
+
+    def rows(self) -> list[dict[str, Any]]:
+        """As JSON."""
+        return list(self._rows)
+
+    def _add(self, row: dict[str, Any]) -> None:
+        self._rows.append({"time": self._service.clock(), **row})
+
+
+def routes(service: Service) -> list[Route]:
+    """The endpoints."""
+    journal = Journal(service)
+    service.router.listen(journal.observe)
+
+    async def status(_request: Request) -> JSONResponse:
+        return JSONResponse(await asyncio.to_thread(status_of, service, journal))
+
+    async def disable(request: Request) -> JSONResponse:
+        seconds = _seconds(await _body(request))
+        return JSONResponse(await asyncio.to_thread(_disable, service, request.path_params["model"], seconds))
+
+    async def enable(request: Request) -> JSONResponse:
+        return JSONResponse(await asyncio.to_thread(_enable, service, request.path_params["model"]))
+
+    async def reload(_request: Request) -> JSONResponse:
+        before = journal.refused
+        await asyncio.to_thread(service.router.live.refresh)
+        refused = journal.refused > before
+        document = {**_serving(service), "refused": refused, "changes": journal.rows()[-3:]}
+        return JSONResponse(document, 409 if refused else 200)
+
+    async def swap(request: Request) -> JSONResponse:
+        await asyncio.to_thread(_swap, service, await _body(request))
+        return JSONResponse(_serving(service))
+
+    return [
+        Route("/admin/status", status, methods=["GET"]),
+        Route("/admin/models/{model:path}/disable", disable, methods=["POST"]),
+        Route("/admin/models/{model:path}/enable", enable, methods=["POST"]),
+        Route("/admin/reload", reload, methods=["POST"]),
+        Route("/admin/bundle", swap, methods=["POST"]),
+    ]
+
+
+def status_of(service: Service, journal: Journal) -> dict[str, Any]:
+    """All that an operator asks first, as JSON."""
+    router, now = service.router, service.clock()
+    snapshot = router.live.snapshot(now)
+    health = router.engine.health.status()
+    state = router.settings.state
+    log = None if router.log is None else router.log.stats
+    return {
+        **_serving(service),
+        "draining": service.draining,
+        "active": service.limits.active,
+        "decisions": router.counts["decisions"],
+        "deadline_missed": router.counts["deadline_missed"],
+        "models": {
+            name: {
+                "provider": model.provider,
+                "enabled": model.enabled and name not in snapshot.disabled,
+                "disabled_until": finite(snapshot.disabled.get(name, math.inf)),
+                "flags": sorted(model.flags),
+            }
+            for name, model in snapshot.registry.models.items()
+        },
+        "health": {
+            name: {
+                "state": cell.state,
+                "calls": cell.calls,
+                "error_rate": cell.error_rate,
+                "latency_ms": cell.latency_ms,
+                "closed_for_s": cell.closed_for_s,
+                "reason": cell.reason,
+            }
+            for name, cell in health.items()
+        },
+        "budgets": _budgets(service),
+        "log": None
+        if log is None
+        else {"written": log.written, "spooled": log.fallback, "dropped": log.dropped, "pending": log.pending},
+        "state": None if state is None else {"place": state.place, "up": state.up},
+        "changes": journal.rows(),
+    }
+
+
+def _serving(service: Service) -> dict[str, Any]:
+    snapshot = service.router.live.snapshot(service.clock())
+    return {
+        "registry": snapshot.registry.version,
+        "bundle": None if snapshot.bundle is None else snapshot.bundle.version,
+    }
+
+
+def _budgets(service: Service) -> list[dict[str, Any]]:
+    """Spending of the tiers; users' and keys' are not listed here."""
+    counts = service.router.engine.budgets
+    if counts is None:
+        return []
+    rows = []
+    for tier in service.router.current_registry().tiers.values():
+        for limit in limits_for(tier):
+            usd, tokens = counts.spent(limit.account, limit.window)
+            rows.append(
+                {
+                    "account": limit.account,
+                    "window": limit.window,
+                    "spent_usd": float(usd),
+                    "limit_usd": None if limit.usd is None else float(limit.usd),
+                    "spent_tokens": tokens,
+                    "limit_tokens": limit.tokens,
+                }
+            )
+    return rows
+
+
+def _disable(service: Service, named: str, seconds: float | None) -> dict[str, Any]:
+    model = service.router.current_registry().model(named).name
+    now = service.clock()
+    until = math.inf if seconds is None else now + seconds
+    state = service.router.settings.state
+    if state is not None:
+        state.disable(model, until)
+    else:
+        overrides.disable(_folder(service), model, until, now)
+        service.router.live.refresh()
+    return {"model": model, "disabled": True, "until": finite(until), "everywhere": state is not None}
+
+
+def _enable(service: Service, named: str) -> dict[str, Any]:
+    model = service.router.current_registry().model(named).name
+    state = service.router.settings.state
+    was = state.enable(model) if state is not None else False
+    folder = service.router.live.state_dir
+    if folder is not None:
+        was = overrides.enable(folder, model) or was
+        service.router.live.refresh()
+    return {"model": model, "disabled": False, "was_disabled": was}
+
+
+def _folder(service: Service) -> Path:
+    folder = service.router.live.state_dir
+    if folder is None:
+        raise GatewayRefusal("this gateway keeps no state; start it with --state", status=503, code="no_state")
+    return folder
+
+
+def _swap(service: Service, body: dict[str, Any]) -> None:
+    path = text(body.get("path"), "path")
+    try:
+        service.router.live.swap_bundle(Path(path))
+    except BundleError as error:
+        raise GatewayRefusal(str(error), status=409, code="bundle_refused", param="path") from error
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    data = await request.body()
+    return read_json(data) if data else {}
+
+
+def _seconds(body: dict[str, Any]) -> float | None:
+    """``{"for": "30s"}`` or seconds; None = until enabled."""
+    given = body.get("for")
+    if given is None:
+        return None
+    match = _TIME.fullmatch(repr(given) if isinstance(given, int | float) else text(given, "for"))
+    if match is None or float(match[1]) == 0.0:
+        raise refuse("for", "a time such as 30s, 5m, 2h or 1d")
+    return float(match[1]) * _UNITS[match[2] or "s"]
