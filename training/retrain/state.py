@@ -98,9 +98,11 @@ class Run:
         write_durably(self.folder / f"{name}.json", json.dumps(document, indent=1, allow_nan=False).encode())
         return document
 
-    def forget(self, name: str) -> None:
-        """Makes a step undone."""
-        (self.folder / f"{name}.json").unlink(missing_ok=True)
+    def tidy(self) -> None:
+        """Removes what only later steps of this run needed."""
+        shutil.rmtree(self.folder / "fitted", ignore_errors=True)
+        for path in self.folder.glob("*.npy"):
+            path.unlink()
 
     def matrix(self, name: str) -> npt.NDArray[np.float64] | None:
         """An array that a step wrote; None where it was not done."""

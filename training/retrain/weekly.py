@@ -173,6 +173,7 @@ class _Week:
             finished = [run for run in runs if run.done] or self._tracker.tagged(WINDOW, self._fingerprint)
             nth = len(finished) + 1
         run = self._state.start(self._fingerprint, nth)
+        self._tracker.end_stale(RUN, run.key)
         made = self._tracker.tagged(RUN, run.key)
         return run, made[0] if made else None
 
@@ -245,7 +246,6 @@ class _Week:
 
     def _register(self, run: Run, bundle: Bundle, report: dict[str, Any], verdict: dict[str, Any]) -> Version:
         self._observe("register")
-        self._tracker.end_stale(RUN, run.key)
         self._progress.say("registering in MLflow")
         window = self._job.window.as_json()
         tags = {RUN: run.key, WINDOW: self._fingerprint, "window": f"{window['since']} to {window['until']}"}
@@ -263,6 +263,7 @@ class _Week:
         outcome = self._promoted(verdict, version)
         self._observe("settle")
         self._tracker.tag(version.number, {OUTCOME: outcome})
+        run.tidy()
         run.write("outcome", {"outcome": outcome, "version": version.number})
         return Outcome(outcome, version.number, verdict, self._details(run, version))
 
