@@ -62,6 +62,9 @@ def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--insecure-local", action="store_true", help="ask for no key; only on a loopback address, for trying out"
     )
+    parser.add_argument(
+        "--trace", action="store_true", help="send OpenTelemetry traces over OTLP, as the OTEL_* variables say"
+    )
     for name, default, words in _BOUNDS:
         kind = type(default)
         parser.add_argument(f"--{name}", type=above_zero(kind), default=default, metavar="N", help=words)
@@ -141,8 +144,23 @@ def serve(arguments: argparse.Namespace) -> int:
         state=urls[-1] if urls else None,
     )
     service = gateway.open_service(router, None if arguments.insecure_local else state, GatewaySettings(**bounds))
+    provider = _trace(service) if arguments.trace else None
     gateway.make_server(service, arguments.host, arguments.port, gateway.say).run()
+    if provider is not None:
+        provider.shutdown()
     return 0
+
+
+def _trace(service: Any) -> Any:
+    """Traces from here on; what to shut down at the end."""
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
+        raise ConfigError("OpenTelemetry is not installed; add it with: pip install 'pointsman[otel]'")
+    from router_runtime.gateway.serve import trace  # here: extras
+    from router_runtime.tracing import Spans, open_provider
+
+    provider = open_provider()
+    trace(service, Spans(provider))
+    return provider
 
 
 def create_key(arguments: argparse.Namespace) -> int:

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from starlette.middleware import Middleware
 
 from router_runtime.budgets import Budgets
 from router_runtime.errors import ConfigError
@@ -22,6 +23,9 @@ from router_runtime.gateway.protocol import protocol_of
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.settings import GatewaySettings
 from router_runtime.router import Router
+
+if TYPE_CHECKING:
+    from router_runtime.tracing import Spans
 
 
 def open_service(router: Router, state_dir: Path | None, settings: GatewaySettings | None = None) -> Service:
@@ -44,6 +48,14 @@ def open_router(bundle: str | None, registry: str, state_dir: Path, log: str | N
     state_dir.mkdir(parents=True, exist_ok=True)
     budgets = Budgets(state_dir / "budgets.sqlite")
     return Router.open(bundle, registry=registry, state_dir=state_dir, log=log, budgets=budgets, **settings)
+
+
+def trace(service: Service, spans: Spans) -> None:
+    """Makes a span of each request, decision and attempt."""
+    from router_runtime.tracing import Traced  # here: the extra otel, which only those who trace have
+
+    service.router.listen(spans.observe)
+    service.around.insert(0, Middleware(Traced, tracer=spans.tracer))
 
 
 def is_loopback(host: str) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from starlette.middleware import Middleware
+
 from router_runtime.gateway.keys import Keys
 from router_runtime.gateway.limits import Limits
 from router_runtime.gateway.settings import GatewaySettings
@@ -51,6 +53,7 @@ class Service:
         clock: UTC seconds since the epoch.
         draining: True from SIGTERM on.
         on_served: Told of every request for an answer; must be quick and must not raise.
+        around: Middleware outside of the gate, outermost first; traces are one.
     """
 
     router: Router
@@ -60,6 +63,7 @@ class Service:
     clock: Callable[[], float] = time.time
     draining: bool = False
     on_served: list[Callable[[Served], None]] = field(default_factory=list)
+    around: list[Middleware] = field(default_factory=list)
 
     def tell(self, served: Served) -> None:
         """Tells the observers."""
