@@ -13,14 +13,24 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from router_runtime.errors import PointsmanError
-from router_runtime.gateway import anthropic_api, health_api, models_api, openai_api, responses_api, routing_api
+from router_runtime.gateway import (
+    admin,
+    anthropic_api,
+    health_api,
+    metrics_api,
+    models_api,
+    openai_api,
+    openapi,
+    responses_api,
+    routing_api,
+)
 from router_runtime.gateway.gate import Gate
 from router_runtime.gateway.problems import Problem, error_body, error_headers, problem_of
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import to_json
 
 #: Modules that export ``routes(service)``; those asked most often first, because routes are matched in order.
-SUBJECTS = (openai_api, anthropic_api, responses_api, health_api, models_api, routing_api)
+SUBJECTS = (openai_api, anthropic_api, responses_api, health_api, models_api, routing_api, openapi, metrics_api, admin)
 
 
 def build_app(service: Service) -> Starlette:
@@ -38,7 +48,7 @@ def build_app(service: Service) -> Starlette:
     routes: list[Route] = [route for subject in SUBJECTS for route in subject.routes(service)]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Gate, service=service)],
+        middleware=[*service.around, Middleware(Gate, service=service)],
         exception_handlers={HTTPException: _http_error, PointsmanError: pointsman_error, Exception: _bug},
         lifespan=lifespan,
     )
