@@ -178,7 +178,7 @@ def _tool(tool: Mapping[str, Any], place: str) -> dict[str, Any]:
 
 
 def _choice(choice: Mapping[str, Any]) -> Any:
-    kind = choice.get("type")
+    kind = text(choice.get("type"), "tool_choice.type")
     if kind == "tool":
         return {"type": "function", "function": {"name": text(choice.get("name"), "tool_choice.name")}}
     words = {"auto": "auto", "any": "required", "none": "none"}
