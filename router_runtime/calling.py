@@ -133,15 +133,17 @@ class Calling(ABC):
             ConfigError: Where the router has no log.
             StoreError: Where it could not be stored (``wait``).
         """
-        if not (math.isfinite(score) and 0.0 <= score <= 1.0):
-            raise RequestError(f"feedback: score is {score!r}, expected a number in 0..1")
+        event = feedback_event(decision_id, self.engine.clock(), score, source=source, metric=metric, meta=meta)
         if self.log is None:
             raise ConfigError("this router has no outcome log; open it with log=…")
-        event = Feedback(decision_id, self.engine.clock(), metric, float(score), source, dict(meta or {}))
         if wait:
             self.log.append(event)
         else:
             self.log.offer(event)
+
+    def learn(self, decision_id: str, score: float) -> None:
+        """Is told of all feedback, before it is logged."""
+        del decision_id, score  # nobody learns here
 
     async def aclose(self) -> None:
         """Closes this event loop's connections, the log and the budgets."""
@@ -200,6 +202,25 @@ class Calling(ABC):
             except NoCandidateError:
                 continue  # nothing is that cheap: the next bound is wider
         return self.decide_for(messages, route)
+
+
+def feedback_event(
+    decision_id: str,
+    now: float,
+    score: float,
+    *,
+    source: FeedbackSource = "user",
+    metric: str = "score",
+    meta: Mapping[str, Any] | None = None,
+) -> Feedback:
+    """The event of :meth:`Calling.feedback`.
+
+    Raises:
+        RequestError: Where ``score`` is no number in 0..1.
+    """
+    if not (math.isfinite(score) and 0.0 <= score <= 1.0):
+        raise RequestError(f"feedback: score is {score!r}, expected a number in 0..1")
+    return Feedback(decision_id, now, metric, float(score), source, dict(meta or {}))
 
 
 def _as_list(messages: Messages) -> Sequence[Mapping[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -30,14 +29,14 @@ MAX_STDIN_BYTES = 16 << 20
 def route(arguments: argparse.Namespace) -> int:
     """``pointsman route``."""
     decision = _router(arguments).route(_prompt(arguments), **_options(arguments))
-    _show(arguments, to_dict(decision), render.decision(decision))
+    render.show(arguments.json, to_dict(decision), render.decision(decision))
     return 0
 
 
 def explain_choice(arguments: argparse.Namespace) -> int:
     """``pointsman explain``."""
     found = explain(_router(arguments), _prompt(arguments), top=arguments.top, **_options(arguments))
-    _show(arguments, _as_dict(found), render.explanation(found))
+    render.show(arguments.json, _as_dict(found), render.explanation(found))
     return 0
 
 
@@ -55,7 +54,7 @@ def validate(arguments: argparse.Namespace) -> int:
         "labels": sorted(registry.labels),
         "intents": sorted(registry.intents),
     }
-    _show(arguments, document, render.registry(arguments.registry, registry, now))
+    render.show(arguments.json, document, render.registry(arguments.registry, registry, now))
     return 0
 
 
@@ -66,7 +65,9 @@ def disable(arguments: argparse.Namespace) -> int:
     until = math.inf if arguments.seconds is None else now + arguments.seconds
     overrides.disable(_state(arguments), name, until, now)
     ends = None if until == math.inf else until
-    _show(arguments, {"model": name, "disabled": True, "until": ends}, f"{name} is disabled {render.until(until)}")
+    render.show(
+        arguments.json, {"model": name, "disabled": True, "until": ends}, f"{name} is disabled {render.until(until)}"
+    )
     return 0
 
 
@@ -75,7 +76,7 @@ def enable(arguments: argparse.Namespace) -> int:
     name = load_registry(arguments.registry).model(arguments.model).name
     was = overrides.enable(_state(arguments), name)
     words = f"{name} is enabled" if was else f"{name} was not disabled"
-    _show(arguments, {"model": name, "disabled": False, "was_disabled": was}, words)
+    render.show(arguments.json, {"model": name, "disabled": False, "was_disabled": was}, words)
     return 0
 
 
@@ -94,7 +95,7 @@ def status(arguments: argparse.Namespace) -> int:
             for name, model in registry.models.items()
         },
     }
-    _show(arguments, document, render.status(registry, ends, bundle, str(_state(arguments))))
+    render.show(arguments.json, document, render.status(registry, ends, bundle, str(_state(arguments))))
     return 0
 
 
@@ -137,11 +138,3 @@ def _options(arguments: argparse.Namespace) -> RouteOptions:
 def _as_dict(found: Explanation) -> dict[str, Any]:
     rows = [{"kind": i.kind, "name": i.name, "value": i.value, "change": i.change} for i in found.influences]
     return {**to_dict(found.decision), "kind": "explanation", "influences": rows}
-
-
-def _show(arguments: argparse.Namespace, document: dict[str, Any], words: str) -> None:
-    if arguments.json:
-        print(json.dumps(document, allow_nan=False))  # ASCII, whatever the terminal's encoding
-    else:
-        encoding = sys.stdout.encoding or "ascii"
-        print(words.encode(encoding, "replace").decode(encoding))

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from router_runtime.cli import commands, serving
+from router_runtime.cli import commands, import_config, logs, pulling, serving
 from router_runtime.cli.values import duration
 from router_runtime.errors import PointsmanError
 from router_runtime.registry import LATENCY_NEEDS, STRATEGIES
@@ -23,6 +23,7 @@ examples:
   pointsman validate registry.yaml
   pointsman disable gpt-5.5 --for 30s
   pointsman status --json
+  pointsman experiments --log logs/
 """
 
 
@@ -80,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     for command in (disable, enable, status):
         _add_places(command)
     serving.register(subparsers)
+    import_config.register(subparsers)
+    logs.register(subparsers)
+    pulling.register(subparsers)
     return parser
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from router_runtime.bundle import Bundle
 from router_runtime.explain import Explanation, Influence
@@ -74,6 +77,15 @@ def until(end: float) -> str:
     if end == math.inf:
         return "until it is enabled"
     return f"until {datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def show(as_json: bool, document: Mapping[str, Any], words: str) -> None:
+    """Prints one JSON document, or the words for people."""
+    if as_json:
+        print(json.dumps(document, allow_nan=False))  # ASCII, whatever the terminal's encoding
+    else:
+        encoding = sys.stdout.encoding or "ascii"
+        print(words.encode(encoding, "replace").decode(encoding))
 
 
 def table(rows: Sequence[Sequence[str]], numeric: frozenset[int] | set[int] = frozenset()) -> list[str]:

@@ -60,6 +60,30 @@ def seal(root: str | os.PathLike[str]) -> SealReport:
     return report
 
 
+def read_sealed(root: str | os.PathLike[str], since: float = 0.0) -> Iterator[Row]:
+    """Every sealed event with time ≥ ``since``, day by day.
+
+    Raises:
+        StoreError: Where there are sealed days and pyarrow is not installed, or a file is damaged.
+    """
+    first = f"day={_day_of(since)}"
+    files = [path for path in sorted(Path(root).glob("day=*/*.parquet")) if path.parent.name >= first]
+    if not files:
+        return
+    if find_spec("pyarrow") is None:
+        raise StoreError("reading sealed days needs pyarrow; add it with: pip install 'pointsman[store]'")
+    import pyarrow as pa  # here, not above: see the module's first lines
+    import pyarrow.parquet as pq
+
+    for path in files:
+        try:
+            for batch in pq.ParquetFile(path).iter_batches(columns=list(COLUMNS)):
+                rows = (Row(*values) for values in zip(*(batch.column(c).to_pylist() for c in COLUMNS), strict=True))
+                yield from (row for row in rows if row.time >= since)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"{path}: cannot be read ({error})") from error
+
+
 def _seal_one(root: Path, path: Path, report: SealReport) -> None:
     rows = sorted(read_spool(path, claimed=True), key=lambda row: row.time)
     for day, events in groupby(rows, key=lambda row: _day_of(row.time)):

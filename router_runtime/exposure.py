@@ -1,0 +1,158 @@
+"""What a running experiment shows: exposures by arm, the sample-ratio check, and each arm's feedback and cost.
+
+One row for each subject (a user or session), never for each call: calls of one subject are not independent. The
+arithmetic is :mod:`router_runtime.experiments`; here is only the join of decisions, attempts and feedback.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from router_runtime.experiments import Estimate, SampleRatio, arm_mean, difference, sample_ratio
+from router_runtime.registry import ExperimentEntry
+from router_runtime.stores.base import Row
+
+Read = Callable[[], Iterable[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmFindings:
+    """One arm.
+
+    Args:
+        name: Of the registry.
+        subjects: Users or sessions that were exposed.
+        calls: Their decisions.
+        rated: Those with feedback of the metric.
+        feedback: Mean feedback of a rated decision, 0..1; None where nothing was rated.
+        cost_usd: Mean cost of a decision, all its attempts together.
+        feedback_change, cost_change: The same minus the first arm's; None for the first arm itself.
+    """
+
+    name: str
+    subjects: int
+    calls: int
+    rated: int
+    feedback: Estimate | None
+    cost_usd: Estimate | None
+    feedback_change: Estimate | None = None
+    cost_change: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """One experiment.
+
+    Args:
+        experiment: As the registry says it.
+        metric: Of the feedback; None where there was none.
+        ratio: Whether the split is sound; nothing below should be believed where it alarms.
+        arms: In the registry's order; the first is the baseline of the changes.
+    """
+
+    experiment: ExperimentEntry
+    metric: str | None
+    ratio: SampleRatio
+    arms: tuple[ArmFindings, ...]
+
+
+@dataclass(slots=True)
+class _Call:
+    arm: str
+    subject: str
+    cost: float = 0.0
+    scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+
+def findings(experiment: ExperimentEntry, read: Read, metric: str | None = None) -> Findings:
+    """Joins the events of ``experiment``.
+
+    Args:
+        experiment: One of the registry.
+        read: Gives all events; called twice, so that only the calls of the experiment are held in memory.
+        metric: Of the feedback; None = the one that most of its calls have.
+
+    Raises:
+        StoreError: Where the events cannot be read.
+    """
+    calls = _exposed(experiment, read())
+    for row in read():
+        if row.kind != "decision" and row.decision_id in calls:
+            _add(calls[row.decision_id], row.kind, json.loads(row.body))
+    metric = metric or _usual_metric(calls.values())
+    by_arm: dict[str, list[_Call]] = {arm.name: [] for arm in experiment.arms}
+    for call in calls.values():
+        by_arm[call.arm].append(call)
+    observed = {name: len({call.subject for call in group}) for name, group in by_arm.items()}
+    ratio = sample_ratio(experiment, observed)
+    return Findings(experiment, metric, ratio, _arms(by_arm, observed, metric))
+
+
+def _exposed(experiment: ExperimentEntry, rows: Iterable[Row]) -> dict[str, _Call]:
+    """The experiment's calls by decision id; arms that the registry no longer has are left out."""
+    arms = {f"{experiment.name}/{arm.name}": arm.name for arm in experiment.arms}
+    subject_field = "user_hash" if experiment.unit == "user" else "session"
+    calls: dict[str, _Call] = {}
+    for row in rows:
+        if row.kind != "decision" or f"{experiment.name}/" not in row.body:
+            continue
+        body = json.loads(row.body)
+        arm, subject = arms.get(body.get("arm") or ""), body.get(subject_field)
+        if arm is not None and subject is not None:
+            calls[row.decision_id] = _Call(arm, subject)
+    return calls
+
+
+def _add(call: _Call, kind: str, body: dict[str, Any]) -> None:
+    if kind == "attempt":
+        call.cost += body.get("cost_usd") or 0.0
+    else:
+        call.scores[body["metric"]].append(body["value"])
+
+
+def _usual_metric(calls: Iterable[_Call]) -> str | None:
+    counts = Counter(metric for call in calls for metric in call.scores)
+    return max(sorted(counts), key=counts.__getitem__) if counts else None
+
+
+def _arms(by_arm: dict[str, list[_Call]], observed: dict[str, int], metric: str | None) -> tuple[ArmFindings, ...]:
+    found: list[ArmFindings] = []
+    base: tuple[_Sums, _Sums] | None = None
+    for name, group in by_arm.items():
+        rated = [call for call in group if metric in call.scores]
+        scores = _sums((c.subject, sum(c.scores[metric or ""]) / len(c.scores[metric or ""])) for c in rated)
+        costs = _sums((call.subject, call.cost) for call in group)
+        found.append(
+            ArmFindings(
+                *(name, observed[name], len(group), len(rated), _mean(scores), _mean(costs)),
+                feedback_change=None if base is None else _change(scores, base[0]),
+                cost_change=None if base is None else _change(costs, base[1]),
+            )
+        )
+        base = base or (scores, costs)
+    return tuple(found)
+
+
+_Sums = tuple[list[float], list[float]]
+"""(sum of the metric, number of calls) by subject."""
+
+
+def _sums(values: Iterable[tuple[str, float]]) -> _Sums:
+    totals: dict[str, float] = defaultdict(float)
+    counts: Counter[str] = Counter()
+    for subject, value in values:
+        totals[subject] += value
+        counts[subject] += 1
+    return list(totals.values()), [float(counts[subject]) for subject in totals]
+
+
+def _mean(sums: _Sums) -> Estimate | None:
+    return arm_mean(*sums) if sums[0] else None
+
+
+def _change(sums: _Sums, base: _Sums) -> Estimate | None:
+    return difference(sums, base) if sums[0] and base[0] else None
