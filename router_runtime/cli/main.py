@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     serving.register(subparsers)
     import_config.register(subparsers)
     logs.register(subparsers)
+    prices.register(subparsers)
     pulling.register(subparsers)
     return parser
 
