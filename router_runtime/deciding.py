@@ -131,7 +131,10 @@ def choose(
         probability = np.zeros(len(score))
         probability[best] = 1.0
         return Choice(best, 1.0, score, probability, order)
-    probability = policy.action_dist(score, None, settings, predicted.quality)
+    belief = None
+    if settings.exploration == "thompson":
+        belief = policy.doubt(score, predicted.quality, predicted.cost_usd, health, settings, weights, view.evidence)
+    probability = policy.action_dist(score, None, settings, predicted.quality, belief)
     chosen = policy.draw(probability, seed)
     return Choice(chosen, float(probability[chosen]), score, probability, order)
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from router_runtime.errors import ConfigError
 from router_runtime.registry import EXPLORATIONS, STRATEGIES, Exploration, PolicyEntry, Strategy
+from router_runtime.thompson import Doubt, best_shares, posterior_sd
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -120,8 +121,7 @@ def scores(
         if settings.latency_weight and latency_ms is not None:
             score = score - settings.latency_weight / LATENCY_UNIT_MS * np.nan_to_num(latency_ms)
     elif settings.strategy == "cost-first":
-        cheapness = 1.0 + 1.0 / (1.0 + cost_usd / settings.answer_value_usd)
-        score = np.where(good >= settings.quality_target, cheapness, good)
+        score = np.where(good >= settings.quality_target, _cheapness(cost_usd, settings), good)
     else:
         score = _preferred(quality, health, settings, 0.0 if weights is None else weights)
     score = np.asarray(score, dtype=np.float64)
@@ -139,24 +139,65 @@ def _preferred(
     return np.asarray(score if health is None else score * health)
 
 
+def doubt(
+    score: Floats,
+    quality: npt.NDArray[Any],
+    cost_usd: npt.NDArray[Any],
+    health: npt.NDArray[Any] | None,
+    settings: PolicySettings,
+    weights: npt.NDArray[Any] | None,
+    evidence: npt.NDArray[Any],
+) -> Doubt:
+    """How sure the scores are, from how many labels each prediction rests on.
+
+    Args:
+        score: Of :func:`scores`, with the arguments that follow; ``evidence``: see
+            :func:`router_runtime.thompson.posterior_sd`.
+    """
+    sd = posterior_sd(quality, evidence)
+    sd = sd if health is None else sd * health
+    if settings.strategy == "cost-first":
+        good = quality if health is None else quality * health
+        return Doubt(np.asarray(good), sd, _cheapness(cost_usd, settings), settings.quality_target)
+    if settings.strategy == "balanced":
+        return Doubt(score, settings.trade_off * sd)
+    scale = (
+        UNLISTED_WEIGHT if settings.strategy == "static" else UNLISTED_WEIGHT + (0.0 if weights is None else weights)
+    )
+    return Doubt(score, np.asarray(scale * sd))
+
+
+def _cheapness(cost_usd: npt.NDArray[Any], settings: PolicySettings) -> Floats:
+    """cost-first's score of a candidate that is good enough, 1..2."""
+    return np.asarray(1.0 + 1.0 / (1.0 + cost_usd / settings.answer_value_usd))
+
+
 def explorable(quality: npt.NDArray[Any], settings: PolicySettings) -> Bools:
     """Bool [..., C]: candidates that may be tried although they do not score best."""
     return np.asarray(quality >= settings.quality_floor)
 
 
 def action_dist(
-    score: npt.NDArray[Any], mask: Bools | None, settings: PolicySettings, quality: npt.NDArray[Any] | None = None
+    score: npt.NDArray[Any],
+    mask: Bools | None,
+    settings: PolicySettings,
+    quality: npt.NDArray[Any] | None = None,
+    belief: Doubt | None = None,
 ) -> Floats:
     """π(a | x): the probability of each candidate; sums to 1, or to 0 where no candidate is eligible.
 
     Greedy takes the first of the best. Epsilon gives it 1 − ε, and ε evenly to the explorable candidates and itself;
-    softmax gives each of these exp(score / temperature), normalised.
+    softmax gives each of these exp(score / temperature), normalised; thompson the probability that it is the best.
 
     Args:
         score: [..., C] of :func:`scores`.
         mask: bool [..., C] as there; None = all.
         settings: How to explore.
         quality: [..., C]; with it, only candidates above the quality floor are explored; None = all.
+        belief: Of :func:`doubt`, for thompson.
+
+    Raises:
+        ConfigError: For thompson without a belief.
     """
     eligible = np.isfinite(score) if mask is None else mask & np.isfinite(score)
     score = np.where(eligible, score, _NEVER)
@@ -169,6 +210,10 @@ def action_dist(
     if settings.exploration == "epsilon":
         share = settings.epsilon / np.maximum(allowed.sum(axis=-1, keepdims=True), 1)
         return np.asarray((1.0 - settings.epsilon) * best + share * allowed)
+    if settings.exploration == "thompson":
+        if belief is None:
+            raise ConfigError("thompson explores by the doubt about each candidate: give action_dist a belief")
+        return best_shares(belief, allowed)
     top = np.max(np.where(eligible, score, _NEVER), axis=-1, keepdims=True)
     gap = np.where(allowed, score - np.where(np.isfinite(top), top, 0.0), _NEVER)
     raised = np.exp(np.maximum(gap, -700.0 * settings.temperature) / settings.temperature) * allowed

@@ -17,12 +17,12 @@ from router_runtime.registry_yaml import did_you_mean
 ADAPTERS = ("openai", "openai-responses", "openai-compatible", "anthropic", "gemini", "deepseek", "openrouter")
 CAPABILITIES = ("tools", "vision", "audio", "files", "json", "streaming", "reasoning", "agents", "caching")
 STRATEGIES = ("cost-first", "capability-first", "balanced", "static")
-EXPLORATIONS = ("none", "epsilon", "softmax")
+EXPLORATIONS = ("none", "epsilon", "softmax", "thompson")
 LATENCY_NEEDS = ("interactive", "normal", "batch")
 WINDOWS = ("minute", "day", "month")
 
 Strategy = Literal["cost-first", "capability-first", "balanced", "static"]
-Exploration = Literal["none", "epsilon", "softmax"]
+Exploration = Literal["none", "epsilon", "softmax", "thompson"]
 Window = Literal["minute", "day", "month"]
 
 
@@ -184,6 +184,8 @@ class PolicyEntry:
         epsilon: Share of uniform exploration, 0..1.
         temperature: Of the softmax over scores, > 0.
         quality_floor: Only models with predicted quality ≥ this are explored, 0..1.
+        exploration_budget_usd: The most that exploration may cost in a day (UTC) beyond the best choices, by predicted
+            costs; None = no bound.
         deadline_ms: A decision that would take longer uses the static table.
         static_order: Models by preference for the static table (after the labels' own preferences).
         output_tokens: Expected completion tokens where no bundle predicts them.
@@ -198,6 +200,7 @@ class PolicyEntry:
     epsilon: float = 0.05
     temperature: float = 0.05
     quality_floor: float = 0.5
+    exploration_budget_usd: float | None = None
     deadline_ms: float = 50.0
     static_order: tuple[str, ...] = ()
     output_tokens: float = 400.0

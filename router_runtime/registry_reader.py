@@ -293,6 +293,7 @@ def _policy(top: Section, refer: _Reference) -> PolicyEntry:
     return PolicyEntry(
         strategy=section.choice("strategy", STRATEGIES, defaults.strategy),
         exploration=section.choice("exploration", EXPLORATIONS, defaults.exploration),
+        exploration_budget_usd=section.number("exploration_budget_usd", None),
         static_order=refer.many(section, "static_order"),
         **{key: section.number(key, getattr(defaults, key), high=1.0) for key in shares},
         **{key: section.number(key, getattr(defaults, key), low=1e-6) for key in positive},

@@ -19,6 +19,7 @@ from router_runtime.deciding import Choice, Floats, Predicted
 from router_runtime.errors import ConfigError, NoCandidateError
 from router_runtime.execution import Engine
 from router_runtime.experiments import enroll
+from router_runtime.exploring import Explorer
 from router_runtime.features import Features, extract
 from router_runtime.filters import HealthView, estimate_tokens, fit_context, fit_health, needed_capabilities
 from router_runtime.hooks import Bell, DeadlineMissed, Decided, Observer, RouterEvent
@@ -100,6 +101,7 @@ class Router(Calling):
         self.live, self.settings = live, settings
         self.counts: Counter[str] = Counter()
         self._clock, self._timer = settings.clock, settings.timer
+        self._explorer = Explorer(self.engine.budgets, settings.clock)
         seed = settings.seed
         self._entropy: Callable[[int], bytes] = os.urandom if seed is None else random.Random(seed).randbytes  # noqa: S311 - repeatable on purpose
 
@@ -173,7 +175,9 @@ class Router(Calling):
         weighed = self._weigh(messages, options, started, snapshot)
         entropy = self._entropy(10)
         seed = int.from_bytes(entropy[:7], "big") >> 3
-        choice = deciding.choose(weighed.predicted, weighed.plan.settings, weighed.labels, weighed.health, seed)
+        cap = registry.policy.exploration_budget_usd
+        plan, choice = self._explorer.choose(weighed.predicted, weighed.plan, weighed.labels, weighed.health, seed, cap)
+        weighed = weighed if plan is weighed.plan else weighed._replace(plan=plan)
         decision = self._record(weighed, choice, uuid7(now, entropy), seed, now, started)
         self.counts["decisions"] += 1
         if self.settings.observers:

@@ -70,6 +70,7 @@ class View:
         indices: int64 [C], index in the bundle, or the one for unknown models.
         descriptor: float32 [C, 1 + D], prior and strengths for the scorer.
         known: Whether the bundle knows it.
+        evidence: float64 [C], labels that the bundle learnt its quality from; 0 where it knows it not.
         priors: float64 [C], quality without a bundle.
         price_in, price_out: float64 [C], USD per token.
         cache_saving: float64 [C], USD per prompt token that the provider reads from its cache instead.
@@ -86,6 +87,7 @@ class View:
     indices: npt.NDArray[np.int64]
     descriptor: npt.NDArray[np.float32]
     known: tuple[bool, ...]
+    evidence: Floats
     priors: Floats
     price_in: Floats
     price_out: Floats
@@ -112,6 +114,7 @@ class View:
             indices=self.indices[chosen],
             descriptor=self.descriptor[chosen],
             known=tuple(self.known[i] for i in places),
+            evidence=self.evidence[chosen],
             priors=self.priors[chosen],
             price_in=self.price_in[chosen],
             price_out=self.price_out[chosen],
@@ -256,6 +259,7 @@ def _view(registry: Registry, bundle: Bundle | None, prices: PriceTable) -> View
         indices=indices,
         descriptor=_descriptor(entries, bundle),
         known=known,
+        evidence=_evidence(bundle)[indices],
         priors=np.array([entry.quality_prior for entry in entries]),
         price_in=prices.input,
         price_out=prices.output,
@@ -279,6 +283,12 @@ def _indices(entries: tuple[ModelEntry, ...], bundle: Bundle | None) -> tuple[np
         called = (entry.name, entry.upstream_id, *entry.aliases)
         found.append(next((known[name] for name in called if name in known), len(known)))
     return np.array(found, dtype=np.int64), tuple(place < len(known) for place in found)
+
+
+def _evidence(bundle: Bundle | None) -> Floats:
+    """Labels of each model of the bundle, and 0 for unknown ones, float64 [M + 1]."""
+    models = () if bundle is None else bundle.manifest.models
+    return np.array([*(float(model.details.get("labels", 0)) for model in models), 0.0])
 
 
 def _descriptor(entries: tuple[ModelEntry, ...], bundle: Bundle | None) -> npt.NDArray[np.float32]:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from router_runtime import policy
 from router_runtime.errors import ConfigError
-from router_runtime.policy import PolicySettings, action_dist, draw, scores
+from router_runtime.policy import PolicySettings, action_dist, doubt, draw, scores
 
 Q = np.array([0.95, 0.85, 0.6])
 COST = np.array([0.05, 0.01, 0.001])
@@ -98,10 +98,13 @@ def test_distributions_sum_to_one_respect_the_mask_and_do_not_depend_on_the_batc
     assert (dist[~floor] == 0).all()
 
 
-@pytest.mark.parametrize("exploration", ["epsilon", "softmax"])
+@pytest.mark.parametrize("exploration", ["epsilon", "softmax", "thompson"])
 def test_propensities_are_the_frequencies_of_the_draw(exploration):
     config = PolicySettings(exploration=exploration, epsilon=0.3, temperature=0.2, trade_off=1.0)
-    dist = action_dist(scores(Q, COST, None, None, None, config), None, config, Q)
+    score = scores(Q, COST, None, None, None, config)
+    belief = doubt(score, Q, COST, None, config, None, np.array([100.0, 0.0, 1000.0]))
+    dist = action_dist(score, None, config, Q, belief)
+    assert (dist > 0).sum() > 1
     n = 40_000
     counts = np.bincount([draw(dist, seed) for seed in range(n)], minlength=3)
     standard_error = np.sqrt(dist * (1 - dist) / n)
