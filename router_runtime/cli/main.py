@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from router_runtime.cli import commands, import_config, logs, pulling, serving
+from router_runtime.cli import commands, import_config, logs, prices, pulling, serving
 from router_runtime.cli.values import duration
 from router_runtime.errors import PointsmanError
 from router_runtime.registry import LATENCY_NEEDS, STRATEGIES
