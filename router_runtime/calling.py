@@ -136,6 +136,7 @@ class Calling(ABC):
         event = feedback_event(decision_id, self.engine.clock(), score, source=source, metric=metric, meta=meta)
         if self.log is None:
             raise ConfigError("this router has no outcome log; open it with log=…")
+        self.learn(decision_id, event.value)
         if wait:
             self.log.append(event)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -115,13 +115,25 @@ def static_weights(view: View, labels: tuple[str, ...]) -> Floats:
     return view.rank if preferred is None else preferred + 0.001 * view.rank
 
 
+def ordered_weights(view: View, order: Sequence[str]) -> Floats:
+    """An order of preference as weights [C], the first model's largest."""
+    return np.array([1.0 - order.index(name) / len(order) for name in view.names])
+
+
 def choose(
-    predicted: Predicted, settings: PolicySettings, labels: tuple[str, ...], health: Floats | None, seed: int
+    predicted: Predicted,
+    settings: PolicySettings,
+    labels: tuple[str, ...],
+    health: Floats | None,
+    seed: int,
+    preferred: Sequence[str] = (),
 ) -> Choice:
-    """Scores, action distribution and the draw."""
+    """Scores, action distribution and the draw; ``preferred`` (the registry's names, in order) makes the weights."""
     view = predicted.view
-    if settings.strategy == "static":
-        weights: Floats | None = static_weights(view, labels)
+    if preferred:
+        weights: Floats | None = ordered_weights(view, preferred)
+    elif settings.strategy == "static":
+        weights = static_weights(view, labels)
     else:
         weights = view.weights(labels) if settings.strategy == "capability-first" else None
     score = policy.scores(predicted.quality, predicted.cost_usd, predicted.latency_ms, None, health, settings, weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 from router_runtime.records import LatencyNeed
@@ -15,8 +15,8 @@ class RouteOptions(TypedDict, total=False):
     Args:
         model: ``"auto"``, or a model or alias that is taken without a choice.
         tier: A tier of the registry.
-        intent: What the caller wants, such as ``"refactor_function"``; one that the registry does not know is a feature
-            for the prediction only.
+        intent: What the caller wants, such as ``"refactor_function"``; one that the registry does not know counts as
+            the nearest known one, where one is near, and is a feature for the prediction as it stands.
         labels: Labels of the task; by default the intent's, else the predicted domain where the registry has it.
         session, user: Ids of the caller; the user's is kept as a hash.
         tools: Tools offered to the model.
@@ -29,6 +29,10 @@ class RouteOptions(TypedDict, total=False):
         explore: False takes the best without exploration.
         arm: Experiment arm, for the record.
         capabilities: What the model must be able to do, beside what the request itself needs.
+        order: The only models or aliases allowed, the first that may serve first; takes the place of the policy.
+        agent: Name of the agent that asks, for the record.
+        agent_dist: Probability of each agent that could have been given the task, for the record.
+        strict_intent: An unknown intent is an error, instead of the nearest known one or none.
     """
 
     model: str
@@ -49,6 +53,10 @@ class RouteOptions(TypedDict, total=False):
     explore: bool
     arm: str | None
     capabilities: Sequence[str]
+    order: Sequence[str]
+    agent: str | None
+    agent_dist: Mapping[str, float] | None
+    strict_intent: bool
 
 
 class Options(NamedTuple):
@@ -72,3 +80,7 @@ class Options(NamedTuple):
     explore: bool = True
     arm: str | None = None
     capabilities: Sequence[str] = ()
+    order: Sequence[str] = ()
+    agent: str | None = None
+    agent_dist: Mapping[str, float] | None = None
+    strict_intent: bool = False

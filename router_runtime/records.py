@@ -175,6 +175,10 @@ class Decision:
         elapsed_ms: Time that the decision took.
         prompt: The text, redacted or not, where ``log_prompts`` allows it.
         features: Hash ids and structural numbers, where ``log_prompts`` asks for them.
+        matched_intent: The registry's intent that the declared one was taken for, or None.
+        agent: The agent that had the task, or None.
+        agent_propensity: Probability with which it was given to that agent, 0..1; None without one.
+        agent_dist: Probability by agent that could have been given it; None without one.
     """
 
     id: str
@@ -198,6 +202,10 @@ class Decision:
     elapsed_ms: float = 0.0
     prompt: str | LateText | None = None
     features: dict[str, Any] | None = None
+    matched_intent: str | None = None
+    agent: str | None = None
+    agent_propensity: float | None = None
+    agent_dist: dict[str, float] | None = None
 
     @property
     def action_dist(self) -> dict[str, float]:

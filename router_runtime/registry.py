@@ -12,6 +12,7 @@ from typing import Literal
 
 from router_runtime.errors import UnknownModelError
 from router_runtime.records import LatencyNeed
+from router_runtime.registry_agents import AgentEntry, DispatchEntry
 from router_runtime.registry_yaml import did_you_mean
 
 ADAPTERS = ("openai", "openai-responses", "openai-compatible", "anthropic", "gemini", "deepseek", "openrouter")
@@ -288,6 +289,8 @@ class Registry:
         version: Short sha256 of the file.
         state: URL of the Redis that replicas share; None = each process for itself.
         canary: The share of another bundle, or None.
+        agents: By name.
+        dispatch: How a task that names no agent gets one.
     """
 
     providers: Mapping[str, ProviderEntry]
@@ -301,6 +304,8 @@ class Registry:
     version: str
     state: str | None = field(default=None, repr=False)
     canary: CanaryEntry | None = None
+    agents: Mapping[str, AgentEntry] = field(default_factory=dict)
+    dispatch: DispatchEntry = field(default_factory=DispatchEntry)
 
     def model(self, name: str) -> ModelEntry:
         """The model that ``name`` or an alias means.

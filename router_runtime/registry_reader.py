@@ -30,6 +30,7 @@ from router_runtime.registry import (
     Registry,
     TierEntry,
 )
+from router_runtime.registry_agents_reader import AgentReader, read_dispatch
 from router_runtime.registry_yaml import Section, Value, did_you_mean, mapping, parse_yaml
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ DEFAULT_REGISTRY = Path(__file__).with_name("registry.yaml")
 """The registry that ships with the package."""
 
 _TOP = ("providers", "models", "tiers", "labels", "intents", "policy", "experiments", "state", "canary")
+_AGENTS = ("agents", "agents_dir", "dispatch")
 _CACHE = ("cache_ttl_s", "cache_min_tokens")
 _NEEDED = frozenset({"messages", "model", "stream"})
 _TIMEOUTS = ("connect_timeout_s", "first_token_timeout_s", "idle_timeout_s", "timeout_s")
@@ -58,7 +60,7 @@ def load_registry(path: str | Path = DEFAULT_REGISTRY) -> Registry:
 
 def parse_registry(data: bytes, file: str = "registry.yaml") -> Registry:
     """As :func:`load_registry`, from the bytes of a file named ``file``."""
-    top = Section(parse_yaml(data, file), "the registry", _TOP)
+    top = Section(parse_yaml(data, file), "the registry", _TOP + _AGENTS)
     providers = _entries(top, "providers", _provider)
     models = _entries(top, "models", _model)
     if not models:
@@ -66,19 +68,27 @@ def parse_registry(data: bytes, file: str = "registry.yaml") -> Registry:
     names = _names(top, models)
     _check_providers(top, models, providers)
     refer = _Reference(names)
+    tiers = _entries(top, "tiers", lambda name, value: _tier(name, value, refer))
+    intents = _entries(top, "intents", lambda name, value: _intent(name, value, refer))
     return Registry(
         providers=providers,
         models=models,
-        tiers=_entries(top, "tiers", lambda name, value: _tier(name, value, refer)),
+        tiers=tiers,
         labels={name: _label(name, value, refer) for name, value in top.named("labels")},
-        intents=_entries(top, "intents", lambda name, value: _intent(name, value, refer)),
+        intents=intents,
         policy=_policy(top, refer),
         experiments=_entries(top, "experiments", lambda name, value: _experiment(name, value, refer)),
         names=names,
         version=hashlib.sha256(data).hexdigest()[:12],
         state=_state(top),
         canary=_canary(top),
+        agents=AgentReader(refer.one, _agent_budgets, tiers, intents).section(top),
+        dispatch=read_dispatch(top),
     )
+
+
+def _agent_budgets(section: Section) -> tuple[tuple[str, float | None, int | None], ...]:
+    return tuple((one.window, one.usd, one.tokens) for one in _budgets(section, "budgets"))
 
 
 def _state(top: Section) -> str | None:

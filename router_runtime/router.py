@@ -8,10 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 from router_runtime import deciding
+from router_runtime.agents import Agent, Roster
+from router_runtime.agents.matching import Task
+from router_runtime.agents.reading import task_of
 from router_runtime.budgets import BudgetCounts
 from router_runtime.bundle import Bundle
 from router_runtime.calling import Calling
@@ -86,6 +90,7 @@ class Weighed(NamedTuple):
     features: Features | None
     health: Floats | None
     labels: tuple[str, ...]
+    order: tuple[str, ...] = ()
 
 
 class Router(Calling):
@@ -175,14 +180,21 @@ class Router(Calling):
         weighed = self._weigh(messages, options, started, snapshot)
         entropy = self._entropy(10)
         seed = int.from_bytes(entropy[:7], "big") >> 3
-        cap = registry.policy.exploration_budget_usd
-        plan, choice = self._explorer.choose(weighed.predicted, weighed.plan, weighed.labels, weighed.health, seed, cap)
-        weighed = weighed if plan is weighed.plan else weighed._replace(plan=plan)
+        weighed, choice = self._choose(weighed, seed)
         decision = self._record(weighed, choice, uuid7(now, entropy), seed, now, started)
         self.counts["decisions"] += 1
         if self.settings.observers:
             self._tell(Decided(decision))
         return decision, weighed
+
+    def _choose(self, weighed: Weighed, seed: int) -> tuple[Weighed, Choice]:
+        """The draw; with the plan that was in force, which the cap on exploration may change."""
+        predicted, plan, labels, health = weighed.predicted, weighed.plan, weighed.labels, weighed.health
+        if weighed.order:
+            return weighed, deciding.choose(predicted, plan.settings, labels, health, seed, weighed.order)
+        cap = weighed.snapshot.registry.policy.exploration_budget_usd
+        plan, choice = self._explorer.choose(predicted, plan, labels, health, seed, cap)
+        return (weighed if plan is weighed.plan else weighed._replace(plan=plan)), choice
 
     def decide_for(self, messages: Messages, options: Options) -> Decision:
         """See :class:`router_runtime.calling.Calling`."""
@@ -191,6 +203,27 @@ class Router(Calling):
     def current_registry(self) -> Registry:
         """The registry in force."""
         return self.live.snapshot(self._clock()).registry
+
+    @cached_property
+    def agents(self) -> Roster:
+        """The agents of the registry in force."""
+
+        def read(messages: Messages, options: Options) -> Task:
+            return task_of(self.live.snapshot(self._clock()), messages, options)
+
+        return Roster(self, read, lambda: int.from_bytes(self._entropy(7), "big") >> 3)
+
+    def agent(self, name: str) -> Agent:
+        """The agent ``name``, to call as the router is called; ``"auto"`` = for each task the one that fits.
+
+        Raises:
+            UnknownModelError: The registry lists no such agent.
+        """
+        return self.agents.agent(name)
+
+    def learn(self, decision_id: str, score: float) -> None:
+        """See :class:`router_runtime.calling.Calling`; agents learn what came of their tasks."""
+        self.agents.history.learn(decision_id, score)
 
     def listen(self, observer: Observer) -> None:
         """Tells ``observer`` of all events from now on, beside those of :class:`RouterSettings`.
@@ -221,7 +254,7 @@ class Router(Calling):
         request = read_request(
             messages, tools=options.tools, response_format=options.response_format, intent=options.intent
         )
-        intent = snapshot.registry.intents.get(options.intent) if options.intent is not None else None
+        intent = None if options.intent is None else snapshot.intent(options.intent, strict=options.strict_intent)
         view = snapshot.view(_needs(snapshot, request, intent, options))
         if not view.names:
             raise NoCandidateError(view.filtered)
@@ -241,7 +274,8 @@ class Router(Calling):
         if health is not None and kept is not predicted:
             health = health[[view.names.index(name) for name in kept.view.names]]
         labels = _labels(snapshot, options, intent, kept)
-        return Weighed(snapshot, request, options, intent, plan, kept, features, health, labels)
+        order = tuple(snapshot.registry.model(name).name for name in options.order)
+        return Weighed(snapshot, request, options, intent, plan, kept, features, health, labels, order)
 
     def _predict(
         self, snapshot: Snapshot, view: View, request: Request, plan: Plan, tokens: float, started: float
@@ -295,6 +329,10 @@ class Router(Calling):
             tier=options.tier,
             user_hash=None if options.user is None else deciding.hash_user(options.user, self.settings.user_salt),
             intent=options.intent,
+            matched_intent=None if weighed.intent is None else weighed.intent.name,
+            agent=options.agent,
+            agent_propensity=_share_of(options),
+            agent_dist=None if options.agent_dist is None else dict(options.agent_dist),
             labels=weighed.labels,
             arm=options.arm,
             seed=seed,
@@ -356,6 +394,8 @@ def _needs(snapshot: Snapshot, request: Request, intent: IntentEntry | None, opt
     models: tuple[str, ...] | None = None
     if options.model != "auto":
         models = (registry.model(options.model).name,)
+    elif options.order:
+        models = tuple(sorted({registry.model(name).name for name in options.order}))
     elif options.models is not None:
         models = tuple(sorted({registry.model(name).name for name in options.models}))
     needed = needed_capabilities(request, intent)
@@ -376,11 +416,18 @@ def _wish(options: Options, intent: IntentEntry | None) -> Wish:
     return Wish(
         tier=options.tier,
         intent=None if intent is None else intent.name,
-        strategy=options.strategy,
+        strategy="static" if options.order else options.strategy,
         trade_off=options.trade_off,
         quality_target=options.quality_target,
-        explore=options.explore,
+        explore=options.explore and not options.order,
     )
+
+
+def _share_of(options: Options) -> float | None:
+    """Probability with which the task was given to the agent."""
+    if options.agent is None or options.agent_dist is None:
+        return None
+    return options.agent_dist.get(options.agent)
 
 
 def _limit(snapshot: Snapshot, options: Options) -> float | None:

@@ -16,9 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from router_runtime.bundle import Bundle
+from router_runtime.errors import ConfigError
+from router_runtime.likeness import Likeness
 from router_runtime.policy import PolicySettings, override, settings_of
 from router_runtime.pricing import PriceTable, price_table
-from router_runtime.registry import ModelEntry, Registry, Strategy
+from router_runtime.registry import IntentEntry, ModelEntry, Registry, Strategy
+from router_runtime.registry_yaml import did_you_mean
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,6 +29,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 _CACHE_SIZE = 512
+INTENT_LIKENESS = 0.55
+"""Least likeness at which an unknown intent counts as a known one, see :class:`router_runtime.likeness.Likeness`."""
 
 
 class Needs(NamedTuple):
@@ -158,6 +163,7 @@ class Snapshot:
     arms: Mapping[str, Snapshot] = field(default_factory=dict)
     _views: dict[Needs, View] = field(default_factory=dict)
     _plans: dict[Wish, Plan] = field(default_factory=dict)
+    _near: dict[str, str | None] = field(default_factory=dict)
 
     def view(self, needs: Needs) -> View:
         """The candidates that ``needs`` leaves over; ``needs`` was checked against the registry."""
@@ -167,6 +173,23 @@ class Snapshot:
             keep = np.array([name not in reasons for name in self.all.names], dtype=np.bool_)
             found = self.all if bool(keep.all()) else self.all.take(keep, reasons)
             _remember(self._views, needs, found)
+        return found
+
+    def intent(self, declared: str, *, strict: bool = False) -> IntentEntry | None:
+        """The registry's intent of that name, else the nearest one where one is near enough, else None.
+
+        Raises:
+            ConfigError: It is unknown and ``strict`` is set.
+        """
+        found = self.registry.intents.get(declared)
+        if found is None and strict:
+            known = self.registry.intents
+            raise ConfigError(f"no intent {declared[:100]!r} in the registry{did_you_mean(declared[:100], known)}")
+        if found is None:
+            if declared not in self._near:
+                _remember(self._near, declared, _nearest(self.registry, declared))
+            name = self._near[declared]
+            found = None if name is None else self.registry.intents[name]
         return found
 
     def plan(self, wish: Wish) -> Plan:
@@ -187,6 +210,15 @@ def _remember(cache: dict[K, V], key: K, value: V) -> None:
     if len(cache) >= _CACHE_SIZE:
         cache.clear()
     cache[key] = value
+
+
+def _nearest(registry: Registry, declared: str) -> str | None:
+    """Name of the intent that ``declared`` was meant for, or None."""
+    if not registry.intents:
+        return None
+    alike = Likeness({name: one.description for name, one in registry.intents.items()}).of_name(declared[:200])
+    name = max(alike, key=lambda one: alike[one])
+    return name if alike[name] >= INTENT_LIKENESS else None
 
 
 def _settings(snapshot: Snapshot, wish: Wish) -> PolicySettings:

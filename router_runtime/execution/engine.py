@@ -144,7 +144,7 @@ def routes_of(registry: Registry, decision: Decision) -> list[Route]:
     those that the router left out for their health alone, whose door may have opened meanwhile.
     """
     predicted = {candidate.model: candidate for candidate in decision.candidates}
-    intent = registry.intents.get(decision.intent) if decision.intent is not None else None
+    intent = None if decision.matched_intent is None else registry.intents.get(decision.matched_intent)
     fallback = () if intent is None else intent.fallback
     unwell = (name for name, reason in decision.filtered.items() if reason == UNHEALTHY)
     names = dict.fromkeys((decision.chosen, *(name for name in fallback if name in predicted), *predicted, *unwell))

@@ -74,7 +74,7 @@ def test_aliases_mean_their_model(registry):
         ('"http://localhost:1"', '"ftp://localhost"', 2, "http"),
         ('"http://localhost:1"', '"http://localhost:99999999"', 2, "http"),
         ('"http://localhost:1"', '"http://user:pw@localhost"', 2, "keys belong in api_key_env"),
-        ("providers:", "agents: {}\nproviders:", 1, "unknown key 'agents'"),
+        ("providers:", "actors: {}\nproviders:", 1, "unknown key 'actors'"),
         ("models:\n", "models:\n  a: {}\n", 5, "stands twice"),
         ("provider: p", "provider: &x p", None, None),
         ("providers:", "policy: {strategy: cheap}\nproviders:", 1, "one of cost-first"),

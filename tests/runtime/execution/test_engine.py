@@ -182,7 +182,7 @@ async def test_closed_doors_are_the_last_resort(world: World, servers: list[Prov
 def test_intents_say_who_follows_and_the_unwell_come_last(servers: list[ProviderServer]) -> None:
     known = World.of(["http://x"] * 4).registry
     known = replace(known, intents={"refactor": IntentEntry("refactor", fallback=("m2", "m3"))})
-    made = replace(decision(["m0", "m1", "m2"]), intent="refactor", filtered={"m3": UNHEALTHY})
+    made = replace(decision(["m0", "m1", "m2"]), matched_intent="refactor", filtered={"m3": UNHEALTHY})
     assert [route.model.name for route in routes_of(known, made)] == ["m0", "m2", "m1", "m3"]
 
 
