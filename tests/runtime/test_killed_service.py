@@ -20,7 +20,7 @@ COST = Decimal(15 * 10) / 10**6
 
 
 def killed_once(folder: Path, url: str, wait_s: float, *, working: bool) -> set[str]:
-    """What a service acknowledged that is killed ``wait_s`` after its start, or after its first answer (``working``)."""
+    """What the service acknowledged before its end, ``wait_s`` after its start or its first answer (``working``)."""
     command = [sys.executable, "-m", "tests.runtime.killed_service", str(folder), url]
     service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert service.stdout is not None
