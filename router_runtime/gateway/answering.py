@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from decimal import Decimal
 from time import perf_counter
@@ -10,7 +11,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from router_runtime.chat import ChatChunk
-from router_runtime.errors import PointsmanError
+from router_runtime.errors import GatewayRefusal, PointsmanError
 from router_runtime.execution import ChatStream, StreamItem
 from router_runtime.gateway.asking import options_of
 from router_runtime.gateway.auth import Caller
@@ -23,6 +24,7 @@ from router_runtime.records import Attempt, Decision
 
 EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 GONE = 499
+SHUTTING_DOWN = GatewayRefusal("the gateway is shutting down", status=503, code="shutting_down", retry_after=1.0)
 
 
 class Answering:
@@ -53,6 +55,10 @@ class Answering:
             await turn.fail(error)
         except ClientGone:
             turn.status = GONE
+        except asyncio.CancelledError:
+            if not self.service.draining or turn.begun:
+                raise
+            await turn.fail(SHUTTING_DOWN)
         finally:
             await turn.close()
 
@@ -67,6 +73,8 @@ class Turn:
         self._attempts: Sequence[Attempt] = ()
         self._model: str | None = None
         self._streamed = False
+        self.begun = False
+        """Whether the head of an answer has been sent."""
         self.status = 500
 
     async def run(self, body: dict[str, Any]) -> None:
@@ -84,6 +92,7 @@ class Turn:
             self._saw(completion.decision, completion.served, completion.attempts)
             self.status = 200
             headers = headers_of(completion.decision, completion.served, completion.cost_usd)
+            self.begun = True
             await answer(self._send, 200, self._form.whole(asked, completion, service.clock()), headers)
 
     async def fail(self, error: PointsmanError) -> None:
@@ -145,6 +154,7 @@ class Turn:
         self.status = 200
         head = Head(decision.id, model, int(self._service.clock()), round(decision.best.input_tokens))
         headers = EVENTS + headers_of(decision, model)
+        self.begun = True
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         return self._form.encoder(asked, head)
 
