@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from router_runtime.chat import JSON, ChatRequest, ChatResponse
-from router_runtime.errors import RequestError
 from router_runtime.provider_errors import (
     AuthFailed,
     BadRequest,
@@ -31,6 +30,7 @@ from router_runtime.provider_errors import (
 from router_runtime.providers.anthropic_read import AnthropicStream, read_message
 from router_runtime.providers.base import Headers, HttpCall, Target, answer_object
 from router_runtime.providers.building import (
+    add_turn,
     arguments_object,
     calls_of,
     choice_of,
@@ -45,6 +45,7 @@ from router_runtime.providers.building import (
     parts_of,
     post,
     put,
+    role_of,
     schema_of,
     unsupported,
 )
@@ -146,22 +147,15 @@ def _turns(request: ChatRequest) -> tuple[list[dict[str, Any]], list[dict[str, A
     system: list[dict[str, Any]] = []
     turns: list[dict[str, Any]] = []
     for index, message in enumerate(request.messages):
-        place, role = f"messages[{index}]", message.get("role")
-        if role in ("system", "developer"):
-            blocks, role = list(_blocks(message, place)), "system"
-            if not turns:
-                system += blocks
-                continue
-        elif role == "assistant":
-            blocks = [*kept(message, "thinking_blocks", place), *_blocks(message, place), *_calls(message, place)]
-        elif role in ("user", "tool"):
-            blocks, role = [_result(message, place)] if role == "tool" else list(_blocks(message, place)), "user"
-        else:
-            raise RequestError(f"{place}.role is {str(role)[:40]!r}, expected system, user, assistant or tool")
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += blocks
-        elif blocks:
-            turns.append({"role": role, "content": blocks})
+        place = f"messages[{index}]"
+        role = role_of(message, place)
+        blocks = [_result(message, place)] if role == "tool" else list(_blocks(message, place))
+        if role == "system" and not turns:
+            system += blocks
+            continue
+        if role == "assistant":
+            blocks = [*kept(message, "thinking_blocks", place), *blocks, *_calls(message, place)]
+        add_turn(turns, "user" if role == "tool" else role, "content", blocks)
     return system, turns
 
 

@@ -98,6 +98,35 @@ def unsupported(provider: str, what: str) -> UnsupportedByProvider:
     return UnsupportedByProvider(f"{provider} cannot carry {what}; send it to a model of another provider")
 
 
+def role_of(message: JSON, place: str) -> str:
+    """``system`` (as which ``developer`` counts), ``assistant``, ``user`` or ``tool``.
+
+    Raises:
+        RequestError: The message has another role.
+    """
+    role = message.get("role")
+    if role in ("system", "developer"):
+        return "system"
+    if role in ("assistant", "user", "tool"):
+        return str(role)
+    raise RequestError(f"{place}.role is {str(role)[:40]!r}, expected system, user, assistant or tool")
+
+
+def add_turn(turns: list[dict[str, Any]], role: str, key: str, blocks: list[dict[str, Any]]) -> None:
+    """Puts ``blocks`` at the end of the conversation: neighbouring messages of one role become one turn.
+
+    Args:
+        turns: Of the conversation so far.
+        role: The format's word.
+        key: Under which a turn of the format holds its blocks.
+        blocks: Of one message; an empty one begins no turn.
+    """
+    if turns and turns[-1]["role"] == role:
+        turns[-1][key] += blocks
+    elif blocks:
+        turns.append({"role": role, key: blocks})
+
+
 def parts_of(message: JSON, place: str) -> Iterator[tuple[str, JSON]]:
     """OpenAI's content as (type, part) pairs; text alone is one ``text`` part, and empty text is none.
 

@@ -18,6 +18,7 @@ from router_runtime.errors import RequestError
 from router_runtime.provider_errors import ProviderError
 from router_runtime.providers.base import Headers, HttpCall, Target, answer_object
 from router_runtime.providers.building import (
+    add_turn,
     arguments_object,
     calls_of,
     choice_of,
@@ -32,6 +33,7 @@ from router_runtime.providers.building import (
     plain_text,
     post,
     put,
+    role_of,
     schema_of,
     unsupported,
 )
@@ -98,23 +100,19 @@ def _turns(request: ChatRequest) -> tuple[list[dict[str, Any]], list[dict[str, A
     contents: list[dict[str, Any]] = []
     names: dict[str, str] = {}  # of calls, by id
     for index, message in enumerate(request.messages):
-        place, role = f"messages[{index}]", message.get("role")
-        if role in ("system", "developer"):
+        place = f"messages[{index}]"
+        role = role_of(message, place)
+        if role == "system":
             if contents:
                 raise unsupported(_PROVIDER, f"a system message in the middle of the conversation ({place})")
             system += [{"text": text} for text in (plain_text(message, place, _PROVIDER),) if text]
             continue
         if role == "assistant":
             names |= {call_id: name for call_id, name, _, _ in calls_of(message, place)}
-            parts, role = [*_parts(message, place), *_calls(message, place)], "model"
-        elif role in ("user", "tool"):
-            parts, role = [_result(message, place, names)] if role == "tool" else list(_parts(message, place)), "user"
+            add_turn(contents, "model", "parts", [*_parts(message, place), *_calls(message, place)])
         else:
-            raise RequestError(f"{place}.role is {str(role)[:40]!r}, expected system, user, assistant or tool")
-        if contents and contents[-1]["role"] == role:
-            contents[-1]["parts"] += parts
-        elif parts:
-            contents.append({"role": role, "parts": parts})
+            parts = [_result(message, place, names)] if role == "tool" else list(_parts(message, place))
+            add_turn(contents, "user", "parts", parts)
     return system, contents
 
 
