@@ -3,7 +3,8 @@
 ``python -m tests.benchmarks.bench_gateway [--rounds N] [--out DIR]`` starts the scripted upstream, the pass-through and
 the gateway (with the default bundle and its log on), each in a process of its own, and calls all of them in turns: one
 call at a time, 50 at a time, and streams of 200 chunks. What is added is the time over the direct call in the same
-round. ``--also NAME=URL`` takes another server into the same run (its base URL up to ``/v1``).
+round. ``--litellm-venv DIR`` measures the LiteLLM proxy of that environment in the same run and prints the ratios of
+what is added; ``--also NAME=URL`` takes in any other server (its base URL up to ``/v1``).
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from tests.benchmarks.litellm_proxy import lines_of, litellm_proxy
 
 ROOT = Path(__file__).resolve().parents[2]
 MESSAGES = [{"role": "user", "content": "Which track does the night train to Bergen leave from?"}]
@@ -147,25 +150,46 @@ def markdown(found: dict[str, dict[str, dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+def ratios(found: dict[str, dict[str, dict[str, float]]], other: str = "litellm") -> str:
+    """How many times ``other`` adds what the gateway adds, and what it serves of its calls a second.
+
+    What is added at 50 at a time is waiting, which is divided by what the slowest part serves: there the calls a
+    second say more.
+    """
+    lines = [f"### gateway against {other}", ""]
+    lines += ["| load | added p50, times | added p99, times | calls/s, times |", "|---|---|---|---|"]
+    for load, servers in found.items():
+        direct, ours, theirs = servers["direct"], servers["gateway"], servers[other]
+        cells = [f"{(theirs[key] - direct[key]) / (ours[key] - direct[key]):.1f}" for key in ("p50_ms", "p99_ms")]
+        lines.append(f"| {load} | " + " | ".join([*cells, f"{ours['per_s'] / theirs['per_s']:.1f}"]) + " |")
+    return "\n".join([*lines, ""])
+
+
 def main() -> int:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--out", type=Path, help="folder for gateway.json and gateway.md")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=URL", help="another server to measure")
+    parser.add_argument("--litellm-venv", type=Path, metavar="DIR", help="environment that holds the LiteLLM proxy")
     chosen = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         up = stack.enter_context(upstream())
         floor, ours = stack.enter_context(passthrough(up)), stack.enter_context(gateway(up, folder))
         others = dict(word.split("=", 1) for word in chosen.also)
+        if chosen.litellm_venv:
+            others["litellm"] = stack.enter_context(litellm_proxy(chosen.litellm_venv.absolute(), up, folder))
         urls = {"direct": up, "pass-through": floor, "gateway": f"{ours}/v1", **others}
         found = asyncio.run(measure(urls, chosen.rounds))
-    print(markdown(found))
+        if chosen.litellm_venv and not lines_of(folder):
+            raise RuntimeError("the LiteLLM proxy logged nothing, so the comparison would not be fair")
+    page = markdown(found) + (ratios(found) if "litellm" in found["c1"] else "")
+    print(page)
     if chosen.out:
         chosen.out.mkdir(parents=True, exist_ok=True)
         (chosen.out / "gateway.json").write_text(json.dumps(found, indent=1))
-        (chosen.out / "gateway.md").write_text(markdown(found))
+        (chosen.out / "gateway.md").write_text(page)
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Pointsman inside other programs; each module is loaded only by those who use that program."""
