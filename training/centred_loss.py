@@ -46,3 +46,19 @@ def centred_cross_entropy(prompts: npt.NDArray[np.intp], centring: float = CENTR
         return mass * (error - share * mean[prompts]), mass * np.maximum(p * (1.0 - p), MIN_CURVATURE)
 
     return objective
+
+
+def centred_error(raw: Doubles, label: Doubles, prompts: npt.NDArray[np.intp], centring: float = CENTRING) -> float:
+    """Mean squared error of probabilities, with ``centring`` of what the rows of a prompt share taken out.
+
+    Args:
+        raw: Logits [n].
+        label: Graded labels [n].
+        prompts: intp [n], which prompt each row is of, ≥ 0.
+        centring: As in :func:`centred_cross_entropy`.
+    """
+    error = 0.5 * (1.0 + np.tanh(0.5 * raw)) - label
+    rows_per_prompt = np.bincount(prompts)
+    mean = np.bincount(prompts, weights=error) / np.maximum(rows_per_prompt, 1)
+    share = np.where(rows_per_prompt > 1, centring, 0.0)
+    return float(np.mean((error - (share * mean)[prompts]) ** 2))

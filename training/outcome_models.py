@@ -18,17 +18,21 @@ import numpy as np
 import numpy.typing as npt
 
 from training.calibration import fit_calibration
+from training.centred_loss import centred_error
 from training.dataset import Table
 from training.feature_matrix import AnyFeatures, FeatureMatrix, featurise
 from training.graph_parts import Floats, GraphParts
 from training.kernel_ridge import Gram
 from training.labels_matrix import Targets, targets_of
+from training.linear_stack import Stack, fit_fold, held_scores, settings
 from training.parity import candidate_rows
 from training.progress import QUIET, Progress
 from training.quality_head import CandidateRows, Doubles, TreeConfig, fit_trees, tree_logits
+from training.sketch import sketch_directions
 from training.splits import grouped_folds
-from training.tables import blend_of, latency_lines, quality_table, token_lines
-from training.text_model import LinearText, Penalties, compress, fit_text, model_means, sharpness
+from training.tables import latency_lines, quality_table, token_lines
+from training.task_head import fit_domains
+from training.text_model import fit_text
 
 Rows = npt.NDArray[np.intp]
 
@@ -44,8 +48,10 @@ class LearnConfig:
         folds: Inner folds for held-out scores.
         text_rows: The text scores learn from at most so many prompts (their cost grows with the cube).
         tree_rows: The trees learn from at most so many pairs of prompt and model.
-        rank: Columns of hashed weights in the graph.
-        penalties: Of the text scores.
+        rank: Columns of hashed weights in the graph for the text scores.
+        sketch: Columns of hashed weights in the graph that only the trees read.
+        penalties: Of the text scores, relative to the mean diagonal of the Gram matrix; the fit chooses one, the first
+            where it cannot tell.
         trees: Of the booster.
         label: Column of the prompts that the task head learns.
     """
@@ -55,7 +61,8 @@ class LearnConfig:
     text_rows: int = 16_000
     tree_rows: int = 600_000
     rank: int = 32
-    penalties: Penalties = field(default_factory=Penalties)
+    sketch: int = 48
+    penalties: tuple[float, ...] = (12.0, 4.0)
     trees: TreeConfig = field(default_factory=TreeConfig)
     label: str = "task"
 
@@ -67,12 +74,10 @@ class OutcomeModel:
     Args:
         parts: What the graph is made of.
         counts: Prompts and labels seen and used, JSON-ready.
-        structural_medians: float32 [S], for explanations by occlusion.
     """
 
     parts: GraphParts
     counts: dict[str, int]
-    structural_medians: Floats
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def fit(
         "prompts_used": len(sample),
         "labels_used": len(held.pairs),
     }
-    return OutcomeModel(parts, counts, np.median(matrix.structural, axis=0).astype(np.float32))
+    return OutcomeModel(parts, counts)
 
 
 def _sample(rows: Rows, size: int, seed: int) -> Rows:
@@ -143,55 +148,23 @@ def _stack(
     gram: Gram, matrix: FeatureMatrix, targets: Targets, folds: Rows, config: LearnConfig, progress: Progress
 ) -> tuple[GraphParts, _Held]:
     """The linear stack fitted on all prompts, and its held-out rows."""
-    n, d = len(matrix), len(targets.domains)
-    everyone = np.arange(n)
-    fits: list[tuple[Rows, Rows, LinearText]] = []
-    scores = np.zeros((n, len(targets.models) + d + 2), dtype=np.float32)
+    fits = []
     for fold in range(config.folds):
-        train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        if not len(train) or not len(test):
-            continue
         progress.say(f"held-out text scores, part {fold + 1} of {config.folds}")
-        text = fit_text(gram, targets, train, config.penalties)
-        scores[test] = text.scores(gram, test)
-        fits.append((train, test, text))
-    beta = sharpness(_domain_scores(scores, d), targets.domain)
-    tables = [(test, quality_table(targets.take(train))) for train, test, _ in fits]
-    blend = blend_of(scores, beta, tables, targets)
-    compressed = [(test, _linear_parts(text, gram, train, targets, beta, blend, config)) for train, test, text in fits]
-    progress.say("text scores of all prompts")
-    whole = _linear_parts(
-        fit_text(gram, targets, everyone, config.penalties), gram, everyone, targets, beta, blend, config
-    )
-    whole = replace(whole, tokens=token_lines(scores[:, -1], targets), latency=latency_lines(scores[:, -1], targets))
+        train, test = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        fits.append(fit_fold(gram, targets, train, test, config.penalties))
+    scores = held_scores(fits, gram, len(matrix))
+    sketch = sketch_directions(gram, config.sketch, config.seed)
+    stack = Stack(gram, targets, *settings(fits, scores, targets), sketch, config.rank)
+    blend = stack.blend
+    progress.say(f"text scores of all prompts; weight of the domain table {blend.weight}, spread {blend.spread}")
+    compressed = [(fit.test, stack.parts(fit.texts[blend.text], fit.table, fit.train)) for fit in fits]
+    everyone = np.arange(len(matrix))
+    text = fit_text(gram, targets, everyone, config.penalties[blend.text], fit_domains(gram, targets, everyone))
+    whole = stack.parts(text, quality_table(targets), everyone)
+    tokens = scores[blend.text][:, -1]
+    whole = replace(whole, tokens=token_lines(tokens, targets), latency=latency_lines(tokens, targets))
     return whole, _held_rows(compressed, matrix, targets, folds, config)
-
-
-def _domain_scores(scores: Floats, n_domains: int) -> Floats:
-    return scores[:, -1 - n_domains : -1]
-
-
-def _linear_parts(
-    text: LinearText, gram: Gram, rows: Rows, targets: Targets, beta: float, blend: float, config: LearnConfig
-) -> GraphParts:
-    """The parts without trees, calibration and tokens."""
-    m, d = len(targets.models), len(targets.domains)
-    known = np.ones((m + 1, 1), dtype=np.float32)
-    known[m] = 0.0
-    line = np.tile(np.array([1.0, 0.0], dtype=np.float32), (m + 1, 1))
-    return GraphParts(
-        models=targets.models,
-        domains=targets.domains,
-        text=compress(text, gram, rows, d, beta, config.rank),
-        quality_table=quality_table(targets.take(rows)),
-        extra=known,
-        unknown=(1.0, 0.0),
-        booster=None,
-        own_weight=1.0,
-        calibration=line,
-        tokens=line,
-        blend=blend,
-    )
 
 
 def _held_rows(
@@ -221,11 +194,10 @@ def _rows_of(
 ) -> tuple[Floats, Floats]:
     """Rows [P, F] and own logits [P] of ``pairs``; with ``hide``, as the graph describes an unknown model."""
     m, d = len(targets.models), len(targets.domains)
-    descriptor = np.zeros((m, 1 + d), dtype=np.float32)
-    descriptor[:, 0] = model_means(targets)
     indices = np.full(m, m) if hide else np.arange(m)
     out: Floats | None = None
     for test, parts in fits:
+        descriptor = np.hstack((parts.quality_table[:, :1], np.zeros((m, d), dtype=np.float32)))
         wanted = np.flatnonzero(np.isin(pairs[:, 0], test))
         needed, where = np.unique(pairs[wanted, 0], return_inverse=True)
         for start in range(0, len(needed), 2048):
@@ -241,17 +213,22 @@ def _rows_of(
 
 def _with_trees(parts: GraphParts, held: _Held, targets: Targets, config: LearnConfig) -> GraphParts:
     """Adds the booster, and calibrates on logits of boosters that never saw the prompt's group."""
-    known_logit = held.rows.own.astype(np.float64)
-    hidden_logit = held.unknown.own.astype(np.float64)
+    offered = config.trees.offered
+    known = {rounds: held.rows.own.astype(np.float64) for rounds in offered}
+    hidden = {rounds: held.unknown.own.astype(np.float64) for rounds in offered}
     hidden_fold = held.fold[held.hidden]
     for fold in range(config.folds):
         booster = fit_trees(_joined(held, held.fold != fold, hidden_fold != fold), config.trees, config.seed)
         here, masked = held.fold == fold, hidden_fold == fold
-        known_logit[here] += tree_logits(booster, held.rows.rows[here], config.trees.threads)
-        hidden_logit[masked] += tree_logits(booster, held.unknown.rows[masked], config.trees.threads)
+        for rounds in offered:
+            known[rounds][here] += tree_logits(booster, held.rows.rows[here], config.trees.threads, rounds)
+            hidden[rounds][masked] += tree_logits(booster, held.unknown.rows[masked], config.trees.threads, rounds)
+    label = held.rows.label.astype(np.float64)
+    errors = [centred_error(known[rounds], label, held.rows.prompts, config.trees.centring) for rounds in offered]
+    rounds = offered[int(np.argmin(errors))]
     everything = _joined(held, np.ones(len(held.fold), bool), np.ones(len(hidden_fold), bool))
-    lines = _calibration(held, known_logit, hidden_logit, targets)
-    return replace(parts, booster=fit_trees(everything, config.trees, config.seed), calibration=lines)
+    booster = fit_trees(everything, replace(config.trees, rounds=rounds), config.seed)
+    return replace(parts, booster=booster, calibration=_calibration(held, known[rounds], hidden[rounds], targets))
 
 
 def _joined(held: _Held, known: npt.NDArray[np.bool_], hidden: npt.NDArray[np.bool_]) -> CandidateRows:

@@ -23,7 +23,7 @@ class TreeConfig:
     tried stands in training/README.md).
 
     Args:
-        rounds: Number of trees; 0 leaves the linear stack alone.
+        rounds: Number of trees at most; 0 leaves the linear stack alone. The fit chooses how many, see ``offered``.
         leaves: Leaves of a tree.
         learning_rate: Shrinkage of each tree.
         min_prompts: Least number of prompts in a leaf; that many rows per model.
@@ -37,6 +37,11 @@ class TreeConfig:
     min_prompts: int = 50
     centring: float = CENTRING
     threads: int = 0
+
+    @property
+    def offered(self) -> tuple[int, ...]:
+        """Numbers of trees to choose from on held-out prompts: all, half, a quarter."""
+        return tuple(sorted({self.rounds, max(self.rounds // 2, 1), max(self.rounds // 4, 1)} if self.rounds else {0}))
 
     def params(self, n_rows: int, n_models: int, seed: int) -> dict[str, Any]:
         """LightGBM's parameters but the objective: the same trees from the same seed."""
@@ -91,8 +96,9 @@ def fit_trees(data: CandidateRows, config: TreeConfig, seed: int) -> lgb.Booster
     )
 
 
-def tree_logits(booster: lgb.Booster | None, rows: Floats, threads: int) -> Doubles:
-    """What the trees add to the logit [P]."""
+def tree_logits(booster: lgb.Booster | None, rows: Floats, threads: int, rounds: int | None = None) -> Doubles:
+    """What the first ``rounds`` trees, or all of them, add to the logit [P]."""
     if booster is None:
         return np.zeros(len(rows))
-    return np.asarray(booster.predict(rows, raw_score=True, num_threads=threads), dtype=np.float64)
+    raw = booster.predict(rows, raw_score=True, num_threads=threads, num_iteration=rounds)
+    return np.asarray(raw, dtype=np.float64)

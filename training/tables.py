@@ -1,8 +1,6 @@
-"""Small per-model tables beside the text scores: quality by domain, the blend, tokens, latency."""
+"""Small per-model tables beside the text scores: quality by domain, tokens, latency."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +12,10 @@ from training.text_model import model_means
 Rows = npt.NDArray[np.intp]
 
 DOMAIN_SHRINKAGE = 20.0
-BLENDS = np.arange(0.7, 1.01, 0.1)
-"""Held-out squared error likes the smooth text scores more than choices do: on mmlu_pro it takes .3, where AIQ is .7358
-against .7379 at .7; so it may only choose from here on (training/README.md)."""
 LEAST_MARGIN = 0.02
 DEFAULT_LOG_TOKENS = 5.0
 MIN_LATENCIES = 50
+MAX_SMEARING = 3.0
 
 
 def quality_table(part: Targets) -> Floats:
@@ -38,44 +34,24 @@ def quality_table(part: Targets) -> Floats:
     return table.clip(LEAST_MARGIN, 1.0 - LEAST_MARGIN)
 
 
-def domain_probabilities(scores: Floats) -> Floats:
-    """Softmax of scores [n, D]."""
-    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float32)
-
-
-def blend_of(scores: Floats, beta: float, tables: Sequence[tuple[Rows, Floats]], targets: Targets) -> float:
-    """The weight of the domain table beside the text scores that predicts held-out outcomes best.
-
-    What decides a choice is the difference between models on one prompt, so where prompts have several labels, the
-    squared error is taken of differences from the prompt's mean.
-
-    Args:
-        scores: [n, K] held-out text scores.
-        beta: Sharpness of the domain scores.
-        tables: Held-out rows and the table that was fitted without them.
-        targets: The outcomes.
-    """
-    m, d = len(targets.models), len(targets.domains)
-    strength = np.zeros((len(scores), m), dtype=np.float32)
-    for rows, table in tables:
-        strength[rows] = domain_probabilities(beta * scores[rows, m + 1 : m + 1 + d]) @ table[:, 1:].T
-    labelled = targets.labelled
-    several = labelled.sum(axis=1) > 1
-    errors = []
-    for blend in BLENDS:
-        error = np.where(labelled, targets.quality - blend * strength - (1 - blend) * scores[:, :m], 0.0)
-        centre = np.where(several, error.sum(axis=1) / np.maximum(labelled.sum(axis=1), 1), 0.0)
-        errors.append(float(((error - centre[:, None] * labelled) ** 2).sum()))
-    return float(BLENDS[int(np.argmin(errors))])
-
-
 def token_lines(score: Floats, targets: Targets) -> Floats:
     """Log output tokens of each model as a line in the prompt's token score, float32 [M + 1, 2]; last row: unknown."""
     known = np.isfinite(targets.log_tokens)
-    pooled = _line(np.broadcast_to(score[:, None], known.shape)[known], targets.log_tokens[known])
-    lines = [_line(score[known[:, m]], targets.log_tokens[known[:, m], m], pooled) for m in range(known.shape[1])]
+    pooled = _token_line(np.broadcast_to(score[:, None], known.shape)[known], targets.log_tokens[known])
+    lines = [_token_line(score[known[:, m]], targets.log_tokens[known[:, m], m], pooled) for m in range(known.shape[1])]
     return np.array([*lines, pooled], dtype=np.float32)
+
+
+def _token_line(x: Floats, y: Floats, prior: tuple[float, float] = (DEFAULT_LOG_TOKENS, 0.0)) -> tuple[float, float]:
+    """A line in the log, raised so that the tokens themselves are right on average: costs are means, not medians.
+
+    The factor is the smearing estimate (Duan 1983), within :data:`MAX_SMEARING`.
+    """
+    offset, slope = _line(x, y, prior)
+    if len(y) < MIN_LATENCIES:
+        return offset, slope
+    ratio = np.exp(y, dtype=np.float64).mean() / np.exp(offset + slope * x.astype(np.float64)).mean()
+    return offset + float(np.log(np.clip(ratio, 1 / MAX_SMEARING, MAX_SMEARING))), slope
 
 
 def _line(x: Floats, y: Floats, prior: tuple[float, float] = (DEFAULT_LOG_TOKENS, 0.0)) -> tuple[float, float]:

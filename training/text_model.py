@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import minimize_scalar
+from scipy.linalg import block_diag
 
-from router_runtime.features import HASH_SIZE, STRUCTURAL
+from router_runtime.features import HASH_SIZE
+from training.blending import narrowed
 from training.graph_parts import TextModel, quantise
 from training.kernel_ridge import Gram, Rows
 from training.labels_matrix import Floats, Targets
@@ -18,19 +18,6 @@ from training.labels_matrix import Floats, Targets
 FULL_COVERAGE = 0.8
 MEAN_SHRINKAGE = 5.0
 RANK_ROWS = 4000
-
-
-@dataclass(frozen=True)
-class Penalties:
-    """Ridge penalties relative to the mean diagonal of the Gram matrix.
-
-    Args:
-        quality: Of qualities and tokens; these are noisy.
-        domain: Of the task head; labels are clean, so it may follow them closely.
-    """
-
-    quality: float = 12.0
-    domain: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,9 +40,24 @@ class LinearText:
         """Scores [rows, K] of prompts of ``gram``."""
         return gram.scores(rows, self.weights, self.dense) + self.bias
 
+    def narrowed(self, spread: float) -> LinearText:
+        """The same with differences between the models' scores scaled by ``spread``, and what they share kept."""
+        m = len(self.means)
+        weights, dense = self.weights.copy(), self.dense.copy()
+        weights[:, :m], dense[:, :m] = narrowed(weights[:, :m], spread), narrowed(dense[:, :m], spread)
+        return replace(self, weights=weights, dense=dense)
 
-def fit_text(gram: Gram, targets: Targets, rows: Rows, penalties: Penalties) -> LinearText:
-    """Fits all columns on the prompts ``rows``."""
+
+def fit_text(gram: Gram, targets: Targets, rows: Rows, penalty: float, domains: Floats) -> LinearText:
+    """Fits qualities, difficulty and tokens on the prompts ``rows``.
+
+    Args:
+        gram: The prompts.
+        targets: Their outcomes.
+        rows: Which of them to learn from.
+        penalty: Of the ridge, relative to the mean diagonal of the Gram matrix.
+        domains: The task head of the same rows, see :func:`training.task_head.fit_domains`.
+    """
     part = targets.take(rows)
     means = model_means(part)
     residual = part.quality - means
@@ -64,15 +66,14 @@ def fit_text(gram: Gram, targets: Targets, rows: Rows, penalties: Penalties) -> 
     full = np.flatnonzero(part.labelled[used].mean(axis=0) >= FULL_COVERAGE)
     tokens, token_mean = _token_residual(part)
     wanted = np.column_stack((np.where(part.labelled, residual, shared[:, None])[:, full], shared, tokens))[used]
-    solved = _solve(gram, rows[used], wanted, penalties.quality, part.weight[used])
+    solved = _solve(gram, rows[used], wanted, penalty, part.weight[used])
     m, n_full = len(part.models), len(full)
     own = np.repeat(solved[:, [n_full]], m, axis=1)
     own[:, full] = solved[:, :n_full]
     for models in _same_prompts(part, np.setdiff1d(np.arange(m), full)):
-        own[:, models] += _differences(gram, rows, part, residual, solved[:, n_full], models, penalties.quality)
-    domains, domain_bias = _domain_columns(gram, rows, part, penalties.domain)
-    stacked = np.hstack((own, solved[:, [n_full]], domains, solved[:, [n_full + 1]]))
-    bias = np.concatenate((means, [0.0], domain_bias, [token_mean])).astype(np.float32)
+        own[:, models] += _differences(gram, rows, part, residual, solved[:, n_full], models, penalty)
+    stacked = np.hstack((own, solved[:, [n_full]], domains[:-1], solved[:, [n_full + 1]]))
+    bias = np.concatenate((means, [0.0], domains[-1], [token_mean])).astype(np.float32)
     return LinearText(stacked[:HASH_SIZE], stacked[HASH_SIZE:], bias, means)
 
 
@@ -125,59 +126,34 @@ def _differences(
     return _solve(gram, rows[own], wanted, penalty, part.weight[own])
 
 
-def _domain_columns(gram: Gram, rows: Rows, part: Targets, penalty: float) -> tuple[Floats, Floats]:
-    """One-against-rest scores of the domains: weights [HASH_SIZE + S, D] and bias [D]."""
-    d = len(part.domains)
-    known = np.flatnonzero(part.domain >= 0)
-    if d < 2 or len(known) < d:
-        return np.zeros((HASH_SIZE + len(STRUCTURAL), d), dtype=np.float32), np.zeros(d, dtype=np.float32)
-    one_hot = np.eye(d, dtype=np.float32)[part.domain[known]]
-    share = one_hot.mean(axis=0)
-    return _solve(gram, rows[known], one_hot - share, penalty, np.ones(len(known), dtype=np.float32)), share
-
-
-def sharpness(scores: Floats, domain: npt.NDArray[np.intp]) -> float:
-    """The factor β at which softmax(β · scores) has the least log loss on held-out prompts.
-
-    Args:
-        scores: [n, D] held-out domain scores.
-        domain: [n] the domain, -1 = unknown.
-    """
-    known = domain >= 0
-    if not known.any() or scores.shape[1] < 2:
-        return 1.0
-    kept, answer = scores[known].astype(np.float64), domain[known]
-
-    def loss(log_beta: float) -> float:
-        z = kept * np.exp(log_beta)
-        z -= z.max(axis=1, keepdims=True)
-        return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(z)), answer]))
-
-    return float(np.exp(minimize_scalar(loss, bounds=(0.0, 4.0), method="bounded").x))
-
-
-def compress(text: LinearText, gram: Gram, rows: Rows, n_domains: int, beta: float, rank: int) -> TextModel:
+def compress(
+    text: LinearText, gram: Gram, rows: Rows, n_domains: int, beta: float, rank: int, sketch: Floats
+) -> TextModel:
     """The int8 text model of at most ``rank`` columns whose scores on ``rows`` are nearest to those of ``text``.
 
     The principal directions of the scores are kept; differences between models are small beside shared scores but
-    decide the choice, so every kind of column is scaled to the spread of what it has to tell apart.
+    decide the choice, so every kind of column is scaled to the spread of what it has to tell apart. The columns of
+    ``sketch`` [HASH_SIZE, R] follow as scores of their own.
     """
-    k = len(text.bias)
+    k, more = len(text.bias), sketch.shape[1]
     m = k - n_domains - 2
     scaling = np.ones(k, dtype=np.float32)
     scaling[m + 1 : m + 1 + n_domains] = beta
     weights = gram.id_values[:, None] * text.weights * scaling
     dense = gram.dense_values[:, None] * text.dense * scaling
     bias = text.bias * scaling - gram.centre @ dense
-    if rank >= k:
-        packed, scale = quantise(weights)
-        return TextModel(packed, scale, None, dense, bias)
-    scores = (text.scores(gram, rows[:RANK_ROWS]) - text.bias) * scaling
-    spread = _spread(scores, m, n_domains)
-    _, _, directions = np.linalg.svd((scores - scores.mean(axis=0)) / spread, full_matrices=False)
-    kept = directions[:rank].astype(np.float32)
-    packed, scale = quantise((weights / spread) @ kept.T)
-    return TextModel(packed, scale, kept * spread, dense, bias)
+    back = None
+    if rank < k:
+        scores = (text.scores(gram, rows[:RANK_ROWS]) - text.bias) * scaling
+        spread = _spread(scores, m, n_domains)
+        _, _, directions = np.linalg.svd((scores - scores.mean(axis=0)) / spread, full_matrices=False)
+        kept = directions[:rank].astype(np.float32)
+        weights, back = (weights / spread) @ kept.T, kept * spread
+    if more:
+        back = block_diag(np.eye(k) if back is None else back, np.eye(more)).astype(np.float32)
+        weights = np.hstack((weights, gram.id_values[:, None] * sketch))
+    packed, scale = quantise(weights)
+    return TextModel(packed, scale, back, np.pad(dense, ((0, 0), (0, more))), np.pad(bias, (0, more)))
 
 
 def _spread(scores: Floats, m: int, n_domains: int) -> Floats:

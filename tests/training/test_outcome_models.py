@@ -15,7 +15,7 @@ from training.parity import reference_predictions
 from training.quality_head import TreeConfig
 from training.served import features_of
 
-QUICK = LearnConfig(trees=TreeConfig(rounds=15, threads=1), rank=16)
+QUICK = LearnConfig(trees=TreeConfig(rounds=15, threads=1), rank=16, sketch=4)
 MATH, VERSE = "prove the integral equation add number 7", "write a poem stanza rhyme sonnet ballad 7"
 
 

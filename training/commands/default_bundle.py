@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """
     progress = Progress(enabled=not args.quiet)
     tables = [select_pool(load_table(args.data / name)) for name in args.tables]
-    config = LearnConfig(seed=args.seed, rank=RANK, text_rows=TEXT_ROWS)
+    config = LearnConfig(seed=args.seed, rank=RANK, sketch=0, text_rows=TEXT_ROWS)
     settings = TrainSettings(
         learn=learner(config, progress),
         seed=args.seed,

@@ -1,0 +1,96 @@
+"""How much of the linear text scores and of the domain table to believe, chosen on held-out prompts of the fit itself.
+
+A choice needs differences between models, and the best models differ least. Squared error is ruled by the large
+differences of weak models (what was tried stands in training/README.md), so the settings are chosen by what they are
+for: the quality of the models that they would choose. Prices stay outside: a sweep of handicaps in proportion to the
+models' mean qualities stands for them, from none (quality alone) to one that makes all models equally good on average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from training.labels_matrix import Floats, Targets
+
+WEIGHTS = (0.0, 0.25, 0.5, 0.7, 0.85, 1.0)
+SPREADS = (0.5, 0.75, 1.0)
+HANDICAPS = (0.0, 0.25, 0.5, 0.75, 1.0)
+MIN_COMPARED = 50
+LEAST_WEIGHT = 0.7
+"""Squared error likes the smooth text scores more than choices do, so it may only choose from here on."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A prediction = means + shared + spread · (weight · table + (1 − weight) · text − means − shared).
+
+    Args:
+        text: Which of the offered text scores.
+        weight: Of the domain table beside the text scores, 0..1.
+        spread: How far differences between models are trusted, 0..1; what a prompt's models have in common always is.
+    """
+
+    text: int
+    weight: float
+    spread: float
+
+
+DEFAULT = Blend(text=0, weight=0.7, spread=0.75)
+
+
+def narrowed(deviations: Floats, spread: float) -> Floats:
+    """Deviations [..., M] whose differences between models are scaled by ``spread``; their mean stays."""
+    shared = deviations.mean(axis=-1, keepdims=True)
+    return np.asarray(shared + np.float32(spread) * (deviations - shared), dtype=np.float32)
+
+
+def choose_blend(texts: Sequence[Floats], strength: Floats, means: Floats, targets: Targets) -> Blend:
+    """The blend that chooses best on held-out prompts; where prompts have one label each, the one of least error.
+
+    Many settings are compared on few prompts, so :data:`DEFAULT` stands unless another one is better by more than the
+    standard error of the difference (the one-standard-error rule of Breiman et al. 1984).
+
+    Args:
+        texts: Held-out text scores [n, M], one for each setting that is offered.
+        strength: Held-out mean quality of each model in the domains that a prompt may belong to [n, M].
+        means: Mean quality of each model on the prompts that the scores were fitted on [n, M].
+        targets: The outcomes.
+    """
+    several = targets.labelled.sum(axis=1) > 1
+    compared = bool(several.sum() >= MIN_COMPARED)
+    weights = WEIGHTS if compared else [weight for weight in WEIGHTS if weight >= LEAST_WEIGHT]
+    spreads = SPREADS if compared else (1.0,)
+    offered = [Blend(*setting) for setting in product(range(len(texts)), weights, spreads)]
+    value = _chosen if compared else _negative_error
+    rows = np.flatnonzero(several if compared else targets.labelled.any(axis=1))
+    part, start = targets.take(rows), means[rows]
+    values = [value(_predicted(one, texts[one.text][rows], strength[rows], start), start, part) for one in offered]
+    best = int(np.argmax([float(one.mean()) for one in values]))
+    default = replace(DEFAULT, spread=DEFAULT.spread if compared else 1.0)
+    gain = values[best] - values[offered.index(default)]
+    return offered[best] if gain.mean() > gain.std() / np.sqrt(len(gain)) else default
+
+
+def _predicted(blend: Blend, text: Floats, strength: Floats, means: Floats) -> Floats:
+    blended = blend.weight * strength + (1.0 - blend.weight) * text
+    return means + narrowed(blended - means, blend.spread)
+
+
+def _chosen(predicted: Floats, means: Floats, targets: Targets) -> Floats:
+    """Quality less handicap of the labelled model that is predicted best, averaged over handicaps [n]."""
+    place, value = np.arange(len(predicted)), np.zeros(len(predicted), dtype=np.float32)
+    for handicap in HANDICAPS:
+        cost = handicap * means
+        chosen = np.where(targets.labelled, predicted - cost, -np.inf).argmax(axis=1)
+        value += targets.quality[place, chosen] - cost[place, chosen]
+    return value * targets.weight / np.float32(len(HANDICAPS))
+
+
+def _negative_error(predicted: Floats, means: Floats, targets: Targets) -> Floats:  # noqa: ARG001 -- as _chosen
+    """Squared error of the labels of each prompt, below zero [n]."""
+    error = np.where(targets.labelled, targets.quality - predicted, 0.0)
+    return np.asarray(-(error**2).sum(axis=1) * targets.weight, dtype=np.float32)
