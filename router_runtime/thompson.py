@@ -54,7 +54,8 @@ def posterior_sd(quality: npt.NDArray[Any], evidence: npt.NDArray[Any]) -> Float
 def best_shares(doubt: Doubt, allowed: Bools) -> Floats:
     """P(candidate scores best) among the ``allowed`` [..., C]; sums to 1, or to 0 where none is allowed."""
     sd = np.maximum(doubt.sd, _LEAST)
-    low = np.min(np.where(allowed, doubt.mean - _WIDTH * sd, np.inf), axis=-1, keepdims=True)
+    # Nobody who scores below every end of the surest one's range is the best: the cells are for those who may be.
+    low = np.max(np.where(allowed, doubt.mean - _WIDTH * sd, -np.inf), axis=-1, keepdims=True)
     high = np.max(np.where(allowed, doubt.mean + _WIDTH * sd, -np.inf), axis=-1, keepdims=True)
     low, high = (np.where(np.isfinite(edge), edge, 0.0) for edge in (low, high))
     if doubt.above is not None:

@@ -152,7 +152,9 @@ def evaluate_bundle(
         NotSupported: Where the log cannot support the claim.
     """
     served, decisions = served_bundle(bundle), log.logged_decisions()
-    action_dist = replay(decisions, predicted_quality(served, decisions), settings)
+    labels = {model.name: float(model.details.get("labels", 0)) for model in bundle.manifest.models}
+    evidence = np.array([labels.get(name, 0.0) for name in decisions.models])
+    action_dist = replay(decisions, predicted_quality(served, decisions), settings, evidence)
     times = log.decisions["time"].to_numpy(dtype=np.float64)
     first, last = float(times.min()), float(times.max())
     origin = {

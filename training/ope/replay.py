@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from router_runtime.policy import PolicySettings, action_dist, scores
+from router_runtime.policy import PolicySettings, action_dist, doubt, scores
 from training.feature_matrix import RepeatedFeatures
 from training.ope.decisions import LoggedDecisions
 from training.served import Served
 
 Floats = npt.NDArray[np.float64]
 UNKNOWN_PRIOR = 0.5
+_CHUNK = 4096
 
 
 def predicted_quality(served: Served, log: LoggedDecisions, rows: npt.NDArray[np.bool_] | None = None) -> Floats:
@@ -38,7 +39,9 @@ def predicted_quality(served: Served, log: LoggedDecisions, rows: npt.NDArray[np
     return np.array(found, dtype=np.float64).reshape(len(first), len(models))[again]
 
 
-def replay(log: LoggedDecisions, quality: Floats, settings: PolicySettings) -> Floats:
+def replay(
+    log: LoggedDecisions, quality: Floats, settings: PolicySettings, evidence: npt.NDArray[np.float64] | None = None
+) -> Floats:
     """π_e: the action distribution over the models that were eligible, float64[n, A].
 
     The function that serves is called; health and latency are those of a calm day, costs those that the log expected.
@@ -47,10 +50,20 @@ def replay(log: LoggedDecisions, quality: Floats, settings: PolicySettings) -> F
         log: The decisions.
         quality: The policy's predictions, float64[n, A].
         settings: How it chooses.
+        evidence: Labels that the predictions rest on by model [A], for thompson; by default those that the log holds.
     """
     cost = _filled(log.predicted_cost)
     score = scores(quality, cost, None, log.eligible, None, settings)
-    return action_dist(score, log.eligible, settings, quality)
+    if settings.exploration != "thompson":
+        return action_dist(score, log.eligible, settings, quality)
+    if evidence is None:
+        evidence = np.bincount(log.action[np.isfinite(log.quality)], minlength=len(log.models)).astype(np.float64)
+    dist = np.empty_like(score)
+    for start in range(0, len(score), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        belief = doubt(score[rows], quality[rows], cost[rows], None, settings, None, evidence)
+        dist[rows] = action_dist(score[rows], log.eligible[rows], settings, quality[rows], belief)
+    return dist
 
 
 def _filled(cost: Floats) -> Floats:

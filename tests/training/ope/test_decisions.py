@@ -57,6 +57,16 @@ def test_replay_is_the_policy_that_serves():
     assert (found.sum(axis=1) == 1).all()
 
 
+def test_replayed_thompson_is_as_unsure_as_its_labels_are_few():
+    log, _ = logged(BANDIT.epsilon(0.5), 40, seed=0)
+    settings = PolicySettings(exploration="thompson", trade_off=1.0, quality_floor=0.0)
+    sure, unsure = (replay(log, log.predicted_quality, settings, np.full(4, labels)) for labels in (1e15, 0.0))
+    best = log.predicted_quality.max(axis=1)
+    np.testing.assert_allclose((sure * log.predicted_quality).sum(axis=1), best, atol=1e-6)
+    assert unsure.max() < 0.9
+    assert (replay(log, log.predicted_quality, settings).max(axis=1) > unsure.max(axis=1)).mean() > 0.9
+
+
 def test_replay_never_takes_what_was_not_eligible():
     log, _ = logged(BANDIT.epsilon(0.5), 40, seed=0)
     quality = np.tile([0.1, 0.2, 0.3, 0.9], (40, 1))
