@@ -26,6 +26,7 @@ COMMANDS = {
     "retrain": ("retrain", "the weekly job: learn from the log, judge against the champion, promote or keep"),
     "promote": ("promote", "make a version the champion"),
     "rollback": ("rollback", "return the former champion"),
+    "watch": ("watch", "compare the canary with the rest, and withdraw it where its guard is broken"),
     "report": ("report", "what routing saved, where it loses and what has drifted: a page, Markdown and JSON"),
     "compare": ("compare", "two router versions side by side, with paired intervals"),
     "default-bundle": ("default_bundle", "fit the small bundle that ships, on several tables together"),

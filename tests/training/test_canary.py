@@ -1,0 +1,120 @@
+"""The canary's guard: a worse bundle is withdrawn with its reason, an equal one goes on, too little says nothing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from router_runtime.alternates import withdrawn_name
+from router_runtime.overrides import read_disabled
+from router_runtime.records import Attempt, Candidate, Decision, Feedback, TaskProfile, to_dict, uuid7
+from router_runtime.registry import CanaryEntry, GuardEntry
+from tests.training.retrain.weeks import tracker_of
+from training.canary import examine
+from training.cli import main
+from training.event_log import events_table, write_events
+from training.log_table import load_log
+from training.run_record import RunRecord
+
+START = 1_775_001_600.0
+CANARY = CanaryEntry("next", 0.2)
+REGISTRY = """\
+providers: {p: {adapter: openai, base_url: 'http://localhost:1'}}
+models: {m: {provider: p, prices: [{valid_from: 2026-04-01, input: 1, output: 2}]}}
+"""
+
+
+def write(out, sessions=800, quality=0.8, errors=0.02, cost=1e-3, seed=0, version="c" * 12):
+    """A day's log whose canary (a fifth of the sessions) is as the arguments say; the rest .8, 2 % and 1e-3."""
+    rng = np.random.default_rng(seed)
+    events = []
+    for session in range(sessions):
+        canary = session % 5 == 0
+        for _ in range(3):
+            time = START + 80_000 * rng.random()
+            key = uuid7(time, rng.bytes(10))
+            arm, bundle = ("canary", version) if canary else (None, "a" * 12)
+            events.append(decision(key, time, f"s{session}", arm, bundle))
+            failed = rng.random() < (errors if canary else 0.02)
+            price = (cost if canary else 1e-3) * rng.uniform(0.5, 1.5)
+            events.append(attempt(key, time, failed, price))
+            good = float(rng.random() < (quality if canary else 0.8))
+            events.append(Feedback(key, time + 1, "score", good, "test"))
+    names = ("id", "kind", "decision_id", "time", "body")
+    rows = []
+    for event in events:
+        data = to_dict(event)
+        found = data.get("decision_id", data.get("id"))
+        rows.append((uuid7(START, rng.bytes(10)), data["kind"], found, event.time, json.dumps(data)))
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
+    write_events(out, events_table(columns), uuid7(START, b"0123456789"))
+    return out
+
+
+def decision(key, time, session, arm, bundle):
+    return Decision(
+        id=key, time=time, chosen="m", propensity=1.0, session=session, arm=arm, filtered={},
+        candidates=(Candidate("m", 0.8, 100.0, 100.0, 1e-3, None, 0.8, 1.0, True),),
+        task=TaskProfile("unknown", 0.0, 0.5, "text", "normal"),
+        policy="balanced", policy_version="p", bundle_version=bundle, price_version="v",
+    )  # fmt: skip
+
+
+def attempt(key, time, failed, cost):
+    return Attempt(
+        decision_id=key, index=0, time=time, model="m", provider="p", status=503 if failed else 200,
+        error="ServerError" if failed else None, input_tokens=10, output_tokens=10,
+        cost_usd=0.0 if failed else cost, latency_ms=10.0,
+    )  # fmt: skip
+
+
+def broken(log, canary=CANARY):
+    return [check.name for check in examine(load_log(log), canary).broken]
+
+
+def test_an_equal_canary_goes_on(tmp_path):
+    found = examine(load_log(write(tmp_path)), CANARY)
+    assert (found.decisions, found.subjects, found.broken) == (480, 160, ())
+    assert {check.name for check in found.checks} == {"error_rate", "quality", "cost"}
+
+
+@pytest.mark.parametrize(
+    ("worse", "name"), [({"quality": 0.6}, "quality"), ({"errors": 0.15}, "error_rate"), ({"cost": 2e-3}, "cost")]
+)
+def test_what_is_worse_for_certain_breaks_its_bound(tmp_path, worse, name):
+    assert broken(write(tmp_path, **worse)) == [name]
+
+
+def test_what_is_better_breaks_nothing(tmp_path):
+    assert broken(write(tmp_path, quality=0.95, errors=0.0, cost=5e-4)) == []
+
+
+def test_an_equal_canary_is_hardly_ever_withdrawn(tmp_path):
+    assert [broken(write(tmp_path / str(seed), sessions=300, seed=seed)) for seed in range(8)] == [[]] * 8
+
+
+def test_too_few_decisions_are_not_judged(tmp_path):
+    log = write(tmp_path, quality=0.0)
+    assert examine(load_log(log), CanaryEntry("next", 0.2, guard=GuardEntry(min_decisions=481))).checks == ()
+
+
+def test_watch_withdraws_it_takes_its_alias_and_says_why(tmp_path, bundle_folder, monkeypatch, capsys):
+    (tmp_path / "registry.yaml").write_text(f"{REGISTRY}canary: {{bundle: next, share: 0.2}}\n")
+    version = "c" * 12
+    tracker = tracker_of(tmp_path)
+    tracker.register("next", RunRecord(), bundle_folder, version + "0" * 52, "canary")
+    log = write(tmp_path / "log", quality=0.5)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    command = ["watch", "--store", str(log), "--registry", str(tmp_path / "registry.yaml"), "--json", "--quiet"]
+    command += ["--since", "2026-03-30", "--until", "2026-04-03", "--state", str(tmp_path / "state")]
+    assert main([*command, "--dry-run"]) == 0
+    assert read_disabled(tmp_path / "state") == {}
+    assert main(command) == 3
+    assert main(command) == 3, "again: it stays withdrawn"
+    document = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert document["checks"]["quality"]["broken"]
+    assert withdrawn_name(version) in read_disabled(tmp_path / "state")
+    assert tracker.version("canary") is None
+    assert "quality" in tracker.version("1").tags["withdrawal_reason"]
