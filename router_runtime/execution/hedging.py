@@ -31,16 +31,17 @@ async def first_of(
     The loser is cancelled, and awaited: an attempt closes its books before the call returns, with its cost, because the
     provider may bill it.
     """
-    tasks = {asyncio.create_task(first())}
+    tasks = [asyncio.create_task(first())]
     winner: T | None = None
     try:
         done, _ = await asyncio.wait(tasks, timeout=after_s)
         if not done and (other := second()) is not None:
-            tasks.add(asyncio.create_task(other))
+            tasks.append(asyncio.create_task(other))
         waiting = set(tasks)
         while waiting and winner is None:
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            winner = next((result for task in done if (result := task.result()) is not None), None)
+            ended = [task for task in reversed(tasks) if task in done]  # of two at once the later one: so the log joins
+            winner = next((result for task in ended if (result := task.result()) is not None), None)
         return winner
     finally:
         for task in tasks:
