@@ -9,6 +9,7 @@ import router_runtime
 from router_runtime import errors
 
 HEAVY = ("sklearn", "pandas", "scipy", "lightgbm", "onnx", "mlflow", "pyarrow", "duckdb", "matplotlib", "rich")
+HEAVY += ("redis", "prometheus_client", "opentelemetry", "starlette", "litellm")
 
 
 def test_the_exported_members_are_sorted_and_there():
