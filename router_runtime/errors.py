@@ -20,6 +20,7 @@
     ├── NotPromoted              a version whose verdict does not let it serve
     ├── BudgetExceeded           refused by a budget; says when it resets
     ├── GatewayRefusal           a request that the gateway does not take; holds the HTTP status
+    ├── MemoryRefused            an agent may not read or write there
     ├── StoreError               the outcome store cannot be read or written
     │   └── StateAway            the state that replicas share cannot be reached
     ├── ProviderError            one attempt at one provider failed
@@ -137,6 +138,10 @@ class NotSupported(DataError):
     def __init__(self, reason: str, *, segment: str = "all", details: Mapping[str, Any] | None = None) -> None:
         super().__init__(reason)
         self.segment, self.details = segment, dict(details or {})
+
+
+class MemoryRefused(PointsmanError):
+    """An agent asked the shared memory for what its scopes do not allow."""
 
 
 class StoreError(PointsmanError):

@@ -1,0 +1,137 @@
+"""What the memory holds and what a store of it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that was written.
+
+    Args:
+        id: UUIDv7.
+        agent: Who wrote it.
+        scope: Who may read it: ``agent:<name>`` for its author alone, else the name of a shared scope.
+        text: What was written.
+        tags: Words to find it by, beside its own.
+        time: UTC seconds since the epoch.
+        expires: When it is forgotten, in UTC seconds since the epoch; None = never.
+    """
+
+    id: str
+    agent: str
+    scope: str
+    text: str
+    tags: tuple[str, ...] = ()
+    time: float = 0.0
+    expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A hit, best first.
+
+    Args:
+        entry: What was found.
+        score: Of the fusion; higher is better, comparable within one search only.
+        by_words, by_meaning: Place in the ranking by keywords and by vectors, from 1; None = not among its first.
+    """
+
+    entry: Entry
+    score: float
+    by_words: int | None
+    by_meaning: int | None
+
+
+class Stored(NamedTuple):
+    """An entry as a store keeps it; ``seq`` grows with each write and is never used again."""
+
+    seq: int
+    entry: Entry
+    encoder: str
+    vector: bytes
+
+
+class Placed(NamedTuple):
+    """What ranking by vectors needs of an entry."""
+
+    seq: int
+    agent: str
+    scope: str
+    expires: float | None
+    encoder: str
+    vector: bytes
+
+
+class State(NamedTuple):
+    """Last ``seq``, number of the last deletion, and how often entries were encoded again."""
+
+    last: int
+    gone: int
+    encoded: int
+
+
+class MemoryStore(Protocol):
+    """A durable home of entries. All methods may be called from several threads, and raise StoreError."""
+
+    def append(self, entries: Sequence[tuple[Entry, str, bytes]]) -> list[int]:
+        """Stores (entry, encoder's fingerprint, vector) in one unit; they are durable when it returns their ``seq``."""
+        ...
+
+    def placed(self, after: int) -> Iterator[Placed]:
+        """Entries with ``seq`` > ``after``, in order."""
+        ...
+
+    def fetch(self, seqs: Sequence[int]) -> dict[int, Entry]:
+        """Entries by ``seq``; those that are gone are left out."""
+        ...
+
+    def by_words(
+        self, words: Sequence[str], scopes: Sequence[str], agents: Sequence[str] | None, now: float, k: int
+    ) -> list[int]:
+        """``seq`` of the k best by BM25 (or the store's own ranking) that hold any word, within ``scopes`` alone."""
+        ...
+
+    def common(self, words: Sequence[str]) -> dict[str, int]:
+        """How many entries hold each word."""
+        ...
+
+    def forget(self, *, ids: Sequence[str] = (), agent: str | None = None, scope: str | None = None) -> int:
+        """Deletes what matches all that is given, so that no byte of it is left; gives the number."""
+        ...
+
+    def expire(self, now: float) -> int:
+        """Deletes what has expired, in the same way."""
+        ...
+
+    def keep_newest(self, scope: str, n: int) -> int:
+        """Deletes all but the newest ``n`` of a scope, in the same way."""
+        ...
+
+    def other_encodings(self, encoder: str, n: int) -> list[tuple[int, str]]:
+        """Up to ``n`` (seq, text with tags) whose vector is of another encoder."""
+        ...
+
+    def encode_again(self, rows: Sequence[tuple[int, str, bytes]]) -> None:
+        """Puts (seq, encoder, vector) in the place of older vectors, in one unit."""
+        ...
+
+    def gone(self, after: int) -> list[int]:
+        """``seq`` of the deletions after the ``after``th."""
+        ...
+
+    def state(self) -> State:
+        """What a cache compares."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of files and connections; may be called twice."""
+        ...

@@ -1,0 +1,267 @@
+"""The memory's face: write, search, forget, each on behalf of an agent whose scopes bound it."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from router_runtime.errors import MemoryRefused, RequestError, StoreError
+from router_runtime.memory.access import Access, Directory
+from router_runtime.memory.encoders import Encoder, HashEncoder, packed
+from router_runtime.memory.entries import Entry, Found, MemoryStore, State
+from router_runtime.memory.sqlite_store import SqliteMemory, said
+from router_runtime.memory.vectors import VectorTable
+from router_runtime.records import uuid7
+
+MAX_TEXT = 100_000
+FUSION = 60
+"""The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+DEPTH = 50
+"""Hits of each ranking that are fused."""
+_ASKED_WORDS = 12
+_COMMON_SHARE, _COMMON_LEAST = 0.02, 200
+_WORD = re.compile(r"[^\W_]+")
+_REEMBED_BATCH = 256
+_PURGE_EVERY = 100
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A write that waits for its commit."""
+
+    entry: Entry
+    vector: bytes
+    done: threading.Event = field(default_factory=threading.Event)
+    error: StoreError | None = None
+
+
+class Memory:
+    """What agents write and find; any number of threads may use one. Made by :meth:`open`.
+
+    Args:
+        store: Where entries live.
+        directory: Agent → what it may do; raises MemoryRefused for strangers.
+        encoder: Makes the vectors.
+        clock: UTC seconds since the epoch.
+        keep: Most entries by scope (for a while a hundred more); the oldest go first. Other scopes keep all.
+    """
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        directory: Directory,
+        encoder: Encoder | None = None,
+        clock: Callable[[], float] = time.time,
+        keep: Mapping[str, int] | None = None,
+    ) -> None:
+        self.store, self.directory, self.clock = store, directory, clock
+        self.encoder: Encoder = HashEncoder() if encoder is None else encoder
+        self._keep = dict(keep or {})
+        self._waiting: list[_Pending] = []
+        self._untidy = 0
+        self._queue, self._commit, self._cache = threading.Lock(), threading.Lock(), threading.Lock()
+        self._table, self._seen = self._empty(), State(0, 0, 0)
+
+    @classmethod
+    def open(cls, place: str | Path, directory: Directory, encoder: Encoder | None = None, **more: object) -> Memory:
+        """The memory at ``place``: a file, or ``postgresql://…``.
+
+        Args:
+            place: Made where it is missing.
+            directory: See the class, as the rest.
+            encoder: The usual one needs no network.
+            more: ``clock`` and ``keep``.
+        """
+        if isinstance(place, str) and place.startswith("postgresql://"):
+            from router_runtime.memory.postgres_store import PostgresMemory  # here: an extra
+
+            return cls(PostgresMemory(place), directory, encoder, **more)  # type: ignore[arg-type]
+        return cls(SqliteMemory(place), directory, encoder, **more)  # type: ignore[arg-type]
+
+    def write(
+        self,
+        agent: str,
+        text: str,
+        tags: Sequence[str] = (),
+        scope: str | None = None,
+        *,
+        ttl_s: float | None = None,
+    ) -> str:
+        """Remembers ``text``; when it returns the entry is durable. Writes of several threads share one commit.
+
+        Args:
+            agent: Who writes.
+            text: 1 to 100,000 characters.
+            tags: Words to find it by, beside its own.
+            scope: Who may read it; None = the agent's usual scope.
+            ttl_s: Seconds after which it is forgotten; None = never.
+
+        Returns:
+            The entry's id.
+
+        Raises:
+            MemoryRefused: No such agent, or it may not write there.
+            RequestError: The text is empty or too long, or the time is not positive.
+            StoreError: It could not be stored.
+        """
+        target = self.directory(agent).target(scope)
+        if not text.strip() or len(text) > MAX_TEXT:
+            raise RequestError(f"memory: the text has {len(text)} characters, expected 1 to {MAX_TEXT}")
+        if ttl_s is not None and not 0 < ttl_s < float("inf"):
+            raise RequestError(f"memory: ttl_s is {ttl_s!r}, expected a positive number of seconds")
+        now = self.clock()
+        text = text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
+        entry = Entry(uuid7(now), agent, target, text, tuple(tags), now, None if ttl_s is None else now + ttl_s)
+        (vector,) = packed(self.encoder.encode([said(text, entry.tags)]))
+        self._store(_Pending(entry, vector))
+        if target in self._keep:
+            self._tidy()
+        return entry.id
+
+    def search(self, query: str, *, reader: str, agents: Collection[str] | None = None, k: int = 10) -> list[Found]:
+        """The k entries that fit ``query`` best of those that ``reader`` may read, best first.
+
+        Keywords (BM25) and vectors are ranked apart, each within the scopes, and fused by reciprocal rank.
+
+        Args:
+            query: Words, or a whole text.
+            reader: On whose behalf.
+            agents: Only what these wrote; None = whoever.
+            k: 1 .. 50.
+
+        Raises:
+            MemoryRefused: No such agent.
+            RequestError: ``k`` is out of range.
+            StoreError: The store cannot be read.
+        """
+        if not 1 <= k <= DEPTH:
+            raise RequestError(f"memory: k is {k}, expected 1 to {DEPTH}")
+        scopes, now = sorted(self.directory(reader).read), self.clock()
+        authors = None if agents is None else sorted(agents)
+        words = self.store.by_words(self._asked(query), scopes, authors, now, DEPTH)
+        (vector,) = self.encoder.encode([query])
+        with self._cache:
+            self._refresh()
+            meaning = self._table.nearest(vector, scopes, authors, now, DEPTH)
+        return self._fused(words, meaning, k)
+
+    def forget(self, agent: str, *, ids: Sequence[str] = (), scope: str | None = None, everything: bool = False) -> int:
+        """Deletes entries that ``agent`` wrote, so that nothing of their text is left in the store.
+
+        Args:
+            agent: Whose entries.
+            ids: These; none = by ``scope``.
+            scope: Only of this scope.
+            everything: All of the agent's, where neither ``ids`` nor ``scope`` is given.
+
+        Returns:
+            How many.
+
+        Raises:
+            MemoryRefused: No such agent.
+            RequestError: Nothing says what to forget.
+            StoreError: The store failed; nothing was deleted.
+        """
+        self.directory(agent)
+        if not (ids or scope or everything):
+            raise RequestError("memory: give ids, a scope, or everything=True")
+        return self.store.forget(ids=ids, agent=agent, scope=scope)
+
+    def purge(self) -> int:
+        """Deletes what has expired (searches leave it out before that) and what is too much; gives the number."""
+        return self.store.expire(self.clock()) + sum(self.store.keep_newest(*one) for one in self._keep.items())
+
+    def reembed(self, batch: int = _REEMBED_BATCH) -> int:
+        """Encodes again what another encoder had encoded; gives the number.
+
+        Each batch is one commit, so that an end in between loses nothing and the next call goes on. Meanwhile the rest
+        is found by its words.
+        """
+        done = 0
+        while rows := self.store.other_encodings(self.encoder.fingerprint, batch):
+            vectors = packed(self.encoder.encode([text for _, text in rows]))
+            fingerprint = self.encoder.fingerprint
+            self.store.encode_again([(seq, fingerprint, vec) for (seq, _), vec in zip(rows, vectors, strict=True)])
+            done += len(rows)
+        return done
+
+    def close(self) -> None:
+        """Closes the store."""
+        self.store.close()
+
+    def access(self, agent: str) -> Access:
+        """What ``agent`` may do."""
+        return self.directory(agent)
+
+    def _tidy(self) -> None:
+        """Purges at every hundredth write to a bounded scope: a deletion that deletes takes its time."""
+        with self._queue:
+            self._untidy += 1
+            due = self._untidy % _PURGE_EVERY == 0
+        if due:
+            self.purge()
+
+    def _store(self, mine: _Pending) -> None:
+        """Group commit: whoever gets the turn commits what all have left meanwhile."""
+        with self._queue:
+            self._waiting.append(mine)
+        with self._commit:
+            if not mine.done.is_set():
+                with self._queue:
+                    taken, self._waiting = self._waiting, []
+                self._commit_all(taken)
+        if mine.error is not None:
+            raise mine.error
+
+    def _commit_all(self, taken: Sequence[_Pending]) -> None:
+        error: StoreError | None = StoreError("the memory could not be written")
+        try:
+            self.store.append([(one.entry, self.encoder.fingerprint, one.vector) for one in taken])
+            error = None
+        except StoreError as caught:
+            error = caught
+        finally:  # nobody may take a write for stored that was not
+            for one in taken:
+                one.error = error
+                one.done.set()
+
+    def _refresh(self) -> None:
+        """Takes over what this or other processes have written or deleted since."""
+        now = self.store.state()
+        if now.encoded != self._seen.encoded:
+            self._table, self._seen = self._empty(), State(0, 0, now.encoded)
+        if now.last > self._seen.last:
+            self._table.add(self.store.placed(self._seen.last))
+        if now.gone > self._seen.gone:
+            self._table.drop(self.store.gone(self._seen.gone))
+        self._seen = now._replace(last=max(now.last, self._table.last))
+
+    def _empty(self) -> VectorTable:
+        return VectorTable(self.encoder.fingerprint, self.encoder.dims)
+
+    def _asked(self, query: str) -> list[str]:
+        """The rarest words of a query: common ones cost much and say little."""
+        words = list(dict.fromkeys(match.group().lower() for match in _WORD.finditer(query[:MAX_TEXT])))[:200]
+        counts = {word: n for word, n in self.store.common(words).items() if n}
+        most = max(_COMMON_LEAST, int(_COMMON_SHARE * self._table.size))
+        rare = [word for word in sorted(counts, key=lambda word: counts[word]) if counts[word] <= most]
+        return (rare or sorted(counts, key=lambda word: counts[word])[:2])[:_ASKED_WORDS]
+
+    def _fused(self, words: Sequence[int], meaning: Sequence[int], k: int) -> list[Found]:
+        by_words = {seq: place for place, seq in enumerate(words, 1)}
+        by_meaning = {seq: place for place, seq in enumerate(meaning, 1)}
+        scores = {
+            seq: sum(1.0 / (FUSION + places[seq]) for places in (by_words, by_meaning) if seq in places)
+            for seq in (*by_words, *by_meaning)
+        }
+        best = sorted(scores, key=lambda seq: (-scores[seq], -seq))[: k + k]  # some may be gone by now
+        entries = self.store.fetch(best)
+        hits = [Found(entries[s], scores[s], by_words.get(s), by_meaning.get(s)) for s in best if s in entries]
+        return hits[:k]
+
+
+__all__ = ["Memory", "MemoryRefused"]

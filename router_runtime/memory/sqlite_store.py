@@ -1,0 +1,234 @@
+"""The memory in one SQLite file: rows, keywords (FTS5) and vectors; durable at every commit.
+
+One connection for each process, used under a lock: Debian 12's SQLite (3.40.1) can corrupt a WAL that several writers
+reset at one moment, so a write begins with BEGIN IMMEDIATE and the WAL is only ever reset under that lock.
+Deletion overwrites (``secure_delete``), merges the keyword index so that no word of the text is left in it, and empties
+the WAL.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from router_runtime.errors import StoreError
+from router_runtime.memory.entries import Entry, Placed, State
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, agent TEXT NOT NULL, scope TEXT NOT NULL,
+    text TEXT NOT NULL, tags TEXT NOT NULL, time REAL NOT NULL, expires REAL, encoder TEXT NOT NULL,
+    vector BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS entries_scope ON entries (scope, seq);
+CREATE INDEX IF NOT EXISTS entries_expires ON entries (expires) WHERE expires IS NOT NULL;
+CREATE INDEX IF NOT EXISTS entries_encoder ON entries (encoder);
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(text, tags, content='entries', content_rowid='seq');
+CREATE VIRTUAL TABLE IF NOT EXISTS vocabulary USING fts5vocab('words', 'row');
+CREATE TABLE IF NOT EXISTS gone (n INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS encoded (one INTEGER PRIMARY KEY CHECK (one = 1), n INTEGER NOT NULL);
+INSERT OR IGNORE INTO encoded VALUES (1, 0);
+"""
+_FIELDS = "id, agent, scope, text, tags, time, expires"
+_STATE = """
+    SELECT (SELECT coalesce(max(seq), 0) FROM entries), (SELECT coalesce(max(n), 0) FROM gone),
+        (SELECT n FROM encoded)"""
+_READ_BATCH = 5000
+_BUSY_MS = 30_000
+
+
+class SqliteMemory:
+    """See :class:`router_runtime.memory.entries.MemoryStore`.
+
+    Args:
+        path: The file; made where it is missing, readable by its owner alone.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._guard = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+
+    def append(self, entries: Sequence[tuple[Entry, str, bytes]]) -> list[int]:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        with self._writing("written") as db:
+            seqs = []
+            for entry, encoder, vector in entries:
+                tags = json.dumps(entry.tags)
+                row = (entry.id, entry.agent, entry.scope, entry.text, tags, entry.time, entry.expires, encoder, vector)
+                made = db.execute(
+                    f"INSERT INTO entries ({_FIELDS}, encoder, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                    row,
+                )
+                db.execute("INSERT INTO words (rowid, text, tags) VALUES (?, ?, ?)", (made.lastrowid, entry.text, tags))
+                seqs.append(int(made.lastrowid or 0))
+            return seqs
+
+    def placed(self, after: int) -> Iterator[Placed]:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        while True:
+            with self._reading() as db:
+                rows = db.execute(
+                    "SELECT seq, agent, scope, expires, encoder, vector FROM entries"
+                    " WHERE seq > ? ORDER BY seq LIMIT ?",
+                    (after, _READ_BATCH),
+                ).fetchall()
+            for row in rows:
+                yield Placed(*row)
+            if len(rows) < _READ_BATCH:
+                return
+            after = rows[-1][0]
+
+    def fetch(self, seqs: Sequence[int]) -> dict[int, Entry]:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        with self._reading() as db:
+            rows = db.execute(
+                f"SELECT seq, {_FIELDS} FROM entries WHERE seq IN (SELECT value FROM json_each(?))",  # noqa: S608
+                (json.dumps(list(seqs)),),
+            ).fetchall()
+        return {row[0]: _entry(row[1:]) for row in rows}
+
+    def by_words(
+        self, words: Sequence[str], scopes: Sequence[str], agents: Sequence[str] | None, now: float, k: int
+    ) -> list[int]:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        if not words or not scopes:
+            return []
+        asked = " OR ".join(f'"{word}"' for word in words)
+        authors = "" if agents is None else " AND e.agent IN (SELECT value FROM json_each(:agents))"
+        query = f"""
+            SELECT e.seq FROM words JOIN entries e ON e.seq = words.rowid
+            WHERE words MATCH :asked AND e.scope IN (SELECT value FROM json_each(:scopes))
+                AND (e.expires IS NULL OR e.expires > :now){authors}
+            ORDER BY bm25(words), e.seq DESC LIMIT :k"""  # noqa: S608 - our own text
+        given: dict[str, Any] = {"asked": asked, "scopes": json.dumps(list(scopes)), "now": now, "k": k}
+        if agents is not None:
+            given["agents"] = json.dumps(list(agents))
+        with self._reading() as db:
+            return [row[0] for row in db.execute(query, given)]
+
+    def common(self, words: Sequence[str]) -> dict[str, int]:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        with self._reading() as db:
+            found = [db.execute("SELECT doc FROM vocabulary WHERE term = ?", (word,)).fetchone() for word in words]
+        return {word: 0 if row is None else row[0] for word, row in zip(words, found, strict=True)}
+
+    def forget(self, *, ids: Sequence[str] = (), agent: str | None = None, scope: str | None = None) -> int:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        tests, given = [], []
+        if ids:
+            tests.append("id IN (SELECT value FROM json_each(?))")
+            given.append(json.dumps(list(ids)))
+        for name, value in (("agent", agent), ("scope", scope)):
+            if value is not None:
+                tests.append(f"{name} = ?")
+                given.append(value)
+        return self._delete(" AND ".join(tests), given) if tests else 0
+
+    def expire(self, now: float) -> int:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        return self._delete("expires <= ?", [now])
+
+    def keep_newest(self, scope: str, n: int) -> int:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        newest = "seq NOT IN (SELECT seq FROM entries WHERE scope = ? ORDER BY seq DESC LIMIT ?)"
+        return self._delete(f"scope = ? AND {newest}", [scope, scope, n])
+
+    def other_encodings(self, encoder: str, n: int) -> list[tuple[int, str]]:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT seq, text, tags FROM entries WHERE encoder != ? ORDER BY seq LIMIT ?", (encoder, n)
+            ).fetchall()
+        return [(seq, said(text, json.loads(tags))) for seq, text, tags in rows]
+
+    def encode_again(self, rows: Sequence[tuple[int, str, bytes]]) -> None:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        with self._writing("encoded again") as db:
+            db.executemany(
+                "UPDATE entries SET encoder = ?, vector = ? WHERE seq = ?",
+                [(encoder, vector, seq) for seq, encoder, vector in rows],
+            )
+            db.execute("UPDATE encoded SET n = n + 1")
+
+    def gone(self, after: int) -> list[int]:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        with self._reading() as db:
+            return [row[0] for row in db.execute("SELECT seq FROM gone WHERE n > ?", (after,))]
+
+    def state(self) -> State:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        with self._reading() as db:
+            return State(*db.execute(_STATE).fetchone())
+
+    def close(self) -> None:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        with self._guard:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _delete(self, test: str, given: Sequence[Any]) -> int:
+        with self._writing("forgotten") as db:
+            rows = db.execute(f"SELECT seq, text, tags FROM entries WHERE {test}", given).fetchall()  # noqa: S608
+            if not rows:
+                return 0
+            db.executemany("INSERT INTO words (words, rowid, text, tags) VALUES ('delete', ?, ?, ?)", rows)
+            db.executemany("DELETE FROM entries WHERE seq = ?", [(row[0],) for row in rows])
+            db.execute("INSERT INTO words (words) VALUES ('optimize')")  # else the words stay in older segments
+            db.executemany("INSERT INTO gone (seq) VALUES (?)", [(row[0],) for row in rows])
+        with self._guard, _told("forgotten"):
+            self._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return len(rows)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._guard, _told("read"):
+            yield self._open()
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[sqlite3.Connection]:
+        with self._guard, _told(what):
+            db = self._open()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+            db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+                db.execute(f"PRAGMA {pragma}")
+            db.executescript(_SCHEMA)
+            self._connection = db
+        return self._connection
+
+
+def said(text: str, tags: Sequence[str]) -> str:
+    """What is encoded of an entry."""
+    return f"{text}\n{' '.join(tags)}" if tags else text
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    key, agent, scope, text, tags, time, expires = row
+    return Entry(key, agent, scope, text, tuple(json.loads(tags)), time, expires)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"the memory could not be {what}: {error}") from error
