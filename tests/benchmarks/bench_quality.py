@@ -102,6 +102,8 @@ def table_lines(name: str, table: Mapping[str, Any]) -> list[str]:
     """One table's section."""
     counts, calibration = table["counts"], table["calibration"]
     lost = losing_rows(table)
+    noise = calibration.get("ece_max_if_exact")  # reports of before it was measured lack it
+    exact = "" if noise is None else f"; predictions that are exactly right would show {noise:.3f} on so many prompts"
     families = [
         f"- {family}: " + ", ".join(f"{router} {row['apgr']:.3f}" for router, row in rows.items())
         for family, rows in table.get("families", {}).items()
@@ -112,7 +114,7 @@ def table_lines(name: str, table: Mapping[str, Any]) -> list[str]:
         "",
         metrics_table(table),
         "",
-        f"Calibration: ECE {calibration['ece_mean']:.3f} on average, {calibration['ece_max']:.3f} at worst.",
+        f"Calibration: ECE {calibration['ece_mean']:.3f} on average, {calibration['ece_max']:.3f} at worst{exact}.",
         "",
         *([f"APGR within {name}'s families:", "", *families, ""] if families else []),
         "Where it loses: " + ("; ".join(lost) if lost else "nowhere beyond the interval") + ".",

@@ -10,7 +10,7 @@ import pytest
 from tests.training.table_examples import SKILL, small_table
 from training.evaluate import evaluate_predictions, pair_by_family, task_matrix
 from training.held_out import held_out
-from training.reliability import bins, calibration_report, expected_calibration_error
+from training.reliability import bins, calibration_report, expected_calibration_error, noise_of_worst_head
 from training.sweep import Predicted
 
 
@@ -76,3 +76,13 @@ def test_task_matrix_is_the_mean_by_task(held):
     names, values = task_matrix(held.truth, held.truth.quality)
     assert names == ["math/sums", "writing/verse"]
     assert values[0] == pytest.approx(held.truth.quality[held.truth.tasks == "math/sums"].mean(axis=0))
+
+
+def test_the_noise_of_ece_is_what_exact_predictions_show_and_shrinks_with_prompts():
+    rng = np.random.default_rng(5)
+    chance = rng.uniform(0.05, 0.95, (4000, 6))
+    exact = (rng.random(chance.shape) < chance).astype(float)
+    shown = max(expected_calibration_error(chance[:, m], exact[:, m]) for m in range(6))
+    assert noise_of_worst_head(chance, exact) == pytest.approx(shown, rel=0.35)
+    assert noise_of_worst_head(chance[:400], exact[:400]) > 2 * noise_of_worst_head(chance, exact)
+    assert noise_of_worst_head(chance, chance) == pytest.approx(0.0, abs=1e-9)
