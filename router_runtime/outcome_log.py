@@ -64,6 +64,7 @@ class OutcomeLog:
             StoreError of it means: again after the next batch.
         linger_s: How long the thread gathers offered events before it commits; an ``append`` is written at once.
         new_id: Makes the key of an event.
+        place: Folder or URL of ``store``, for those who read it; may hold a password.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class OutcomeLog:
         batch: int = 512,
         linger_s: float = 0.05,
         new_id: Callable[[], str] = uuid7,
+        place: str | Path | None = None,
     ) -> None:
+        self.place = place
         self._store, self._fallback, self._recovered = store, fallback, recovered
         self._behind = recovered is not None  # an earlier process may have left something
         self._capacity, self._batch, self._linger_s, self._new_id = capacity, batch, linger_s, new_id
@@ -235,7 +238,7 @@ def open_log(place: str | Path, outbox: Path) -> OutcomeLog:
     """
     store = open_store(place)
     if local_folder(place) is not None:
-        return OutcomeLog(store)
+        return OutcomeLog(store, place=place)
     where = urlsplit(str(place))
     name = hashlib.sha256(f"{where.scheme}://{where.hostname}:{where.port}{where.path}".encode()).hexdigest()[:16]
     folder = outbox / name  # one for each store: what was meant for one must not go to another
@@ -245,7 +248,7 @@ def open_log(place: str | Path, outbox: Path) -> OutcomeLog:
         spare.close()
         forward(folder, store)
 
-    return OutcomeLog(store, fallback=spare, recovered=catch_up)
+    return OutcomeLog(store, fallback=spare, recovered=catch_up, place=place)
 
 
 def _answer(tickets: list[_Ticket], error: StoreError | None) -> None:

@@ -23,6 +23,7 @@ from router_runtime.gateway import (
     openapi,
     responses_api,
     routing_api,
+    ui,
 )
 from router_runtime.gateway.gate import Gate
 from router_runtime.gateway.problems import Problem, error_body, error_headers, problem_of
@@ -30,7 +31,18 @@ from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import to_json
 
 #: Modules that export ``routes(service)``; those asked most often first, because routes are matched in order.
-SUBJECTS = (openai_api, anthropic_api, responses_api, health_api, models_api, routing_api, openapi, metrics_api, admin)
+SUBJECTS = (
+    openai_api,
+    anthropic_api,
+    responses_api,
+    health_api,
+    models_api,
+    routing_api,
+    openapi,
+    metrics_api,
+    admin,
+    ui,
+)
 
 
 def build_app(service: Service) -> Starlette:

@@ -13,8 +13,8 @@ from router_runtime.gateway.keys import KeyRecord, Keys
 OPEN = frozenset({"/health", "/ready", "/openapi.json"})
 #: Beginnings of paths that need no key: files that hold no data.
 OPEN_UNDER = ("/ui",)
-#: Beginnings of paths that need an admin key.
-ADMIN_UNDER = ("/admin", "/metrics")
+#: Beginnings of paths that need an admin key, those of the dashboard's data too.
+ADMIN_UNDER = ("/admin", "/metrics", "/ui/api")
 
 Headers = dict[bytes, bytes]
 
@@ -49,6 +49,8 @@ LOCAL = Caller("local", admin=True)
 
 def is_open(path: str) -> bool:
     """Whether ``path`` needs no key."""
+    if needs_admin(path):
+        return False
     return path in OPEN or any(path == under or path.startswith(under + "/") for under in OPEN_UNDER)
 
 

@@ -1,0 +1,144 @@
+"""What the dashboard reads of the outcome log: sealed days and open spools as one table, through DuckDB.
+
+Nothing here runs on the event loop. Prompts and features are never read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from router_runtime.errors import StoreError
+from router_runtime.gateway.ui_queries import TABLES
+from router_runtime.stores.base import COLUMNS, Row
+from router_runtime.stores.opening import local_folder, open_remote
+from router_runtime.stores.spool import read_spool, spool_files
+
+_MEMORY = "1GB"
+_SCHEMA = pa.schema([(name, pa.float64() if name == "time" else pa.string()) for name in COLUMNS])
+_HIDDEN = ("prompt", "features")
+_WITHIN_S = 7 * 86_400
+"""How long after a decision its feedback is looked for."""
+
+
+@contextmanager
+def opened(place: str | Path, since: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The log's events from ``since`` on (UTC seconds) as the view ``events``, with the tables of ``ui_queries``.
+
+    Raises:
+        StoreError: Where the log cannot be read.
+    """
+    with duckdb.connect(":memory:") as db:
+        db.execute(f"SET memory_limit = '{_MEMORY}'; SET threads = 1; SET enable_progress_bar = false")
+        try:
+            _events(db, place, since)
+            for statement in TABLES:
+                db.execute(statement, {"since": since} if "$since" in statement else None)
+            yield db
+        except duckdb.Error as error:
+            raise StoreError(f"the log cannot be read ({str(error).splitlines()[0]})") from error
+
+
+def find_decision(place: str | Path, decision_id: str) -> dict[str, Any] | None:
+    """A decision with its attempts and feedback, without the prompt; None where the log has none of this id.
+
+    Its id tells its time (UUIDv7), so that only the days from then on are looked at.
+
+    Raises:
+        StoreError: Where the log cannot be read.
+    """
+    since = time_of(decision_id)
+    if since is None:
+        return None
+    with duckdb.connect(":memory:") as db:
+        db.execute(f"SET memory_limit = '{_MEMORY}'; SET threads = 1; SET enable_progress_bar = false")
+        try:
+            _events(db, place, since - 1, since + _WITHIN_S)
+            rows = db.execute(
+                "SELECT kind, body FROM events WHERE decision_id = $id ORDER BY time, id", {"id": decision_id}
+            ).fetchall()
+        except duckdb.Error as error:
+            raise StoreError(f"the log cannot be read ({str(error).splitlines()[0]})") from error
+    return _joined(rows)
+
+
+def _joined(rows: list[tuple[str, str]]) -> dict[str, Any] | None:
+    """The events of one decision as one document; an event that comes twice counts once."""
+    bodies = {(kind, body): json.loads(body) for kind, body in rows}
+    kinds: dict[str, list[dict[str, Any]]] = {"decision": [], "attempt": [], "feedback": []}
+    for (kind, _), body in bodies.items():
+        kinds.get(kind, []).append(body)
+    if not kinds["decision"]:
+        return None
+    decision = kinds["decision"][0]
+    shown = {name: value for name, value in decision.items() if name not in _HIDDEN}
+    attempts = {body.get("index", place): body for place, body in enumerate(kinds["attempt"])}
+    return {
+        "decision": shown,
+        "prompt_logged": decision.get("prompt") is not None,
+        "attempts": [attempts[index] for index in sorted(attempts)],
+        "feedback": kinds["feedback"],
+    }
+
+
+def time_of(decision_id: str) -> float | None:
+    """UTC seconds of a UUIDv7; None where it is none."""
+    digits = decision_id.replace("-", "")
+    if len(digits) != 32 or digits[12] != "7":
+        return None
+    try:
+        return int(digits[:12], 16) / 1000
+    except ValueError:
+        return None
+
+
+def _events(db: duckdb.DuckDBPyConnection, place: str | Path, since: float, until: float = float("inf")) -> None:
+    """Makes the view ``events``: id, kind, decision_id, time, body."""
+    folder = local_folder(place)
+    parts = []
+    if folder is None:
+        db.register("remote", _table(_of_store(str(place), since)))
+        parts.append("SELECT * FROM remote")
+    else:
+        days = [f"day={datetime.fromtimestamp(max(since, 0.0), UTC):%Y-%m-%d}"]
+        days.append("day=~" if until == float("inf") else f"day={datetime.fromtimestamp(until, UTC):%Y-%m-%d}")
+        files = [path for path in sorted(folder.glob("day=*/*.parquet")) if days[0] <= path.parent.name <= days[1]]
+        if files:
+            listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
+            names = ", ".join(COLUMNS)
+            parts.append(f"SELECT {names} FROM read_parquet([{listed}], hive_partitioning = false)")  # noqa: S608 - our own paths, quoted
+        db.register("spooled", _table(row for path in spool_files(folder) for row in _of_spool(path)))
+        parts.append("SELECT * FROM spooled")
+    db.execute(f"CREATE TEMP VIEW events AS {' UNION ALL '.join(parts)}")
+
+
+def _of_spool(path: Path) -> Iterator[Row]:
+    """The rows of a spool; none where it was sealed away in this moment (its rows are then in a sealed day)."""
+    try:
+        yield from read_spool(path)
+    except StoreError:
+        if path.exists():
+            raise
+
+
+def _of_store(url: str, since: float) -> Iterator[Row]:
+    store = open_remote(url)
+    try:
+        for portion in store.read(since):
+            yield from portion
+    finally:
+        store.close()
+
+
+def _table(rows: Iterable[Row]) -> pa.Table:
+    held = [(row.id, row.kind, row.decision_id, row.time, row.body) for row in rows]
+    columns = list(zip(*held, strict=True)) if held else [()] * len(COLUMNS)
+    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=_SCHEMA)

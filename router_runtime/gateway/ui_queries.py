@@ -1,0 +1,72 @@
+"""The dashboard's questions to the log, in SQL."""
+
+from __future__ import annotations
+
+TABLES = (
+    """CREATE TEMP TABLE made AS
+    SELECT decision_id, time, e[1] AS chosen, e[2] AS arm, e[3] AS tier, coalesce(e[4], e[5], 'unknown') AS label,
+        coalesce(e[6], e[7], decision_id) AS subject, e[8] AS policy, e[9] AS intent
+    FROM (SELECT decision_id, time, json_extract_string(body, ['$.chosen', '$.arm', '$.tier', '$.labels[0]',
+            '$.task.domain', '$.user_hash', '$.session', '$.policy', '$.intent']) AS e
+        FROM events WHERE kind = 'decision' AND time >= $since
+        QUALIFY row_number() OVER (PARTITION BY decision_id) = 1)
+    WHERE e[1] IS NOT NULL""",
+    """CREATE TEMP TABLE call AS
+    SELECT decision_id, time, try_cast(e[1] AS INTEGER) AS index, e[2] AS model, coalesce(e[3], '?') AS provider,
+        e[4] AS error, coalesce(try_cast(e[5] AS DOUBLE), 0) AS cost, try_cast(e[6] AS DOUBLE) AS latency_ms,
+        coalesce(e[7], 'true') <> 'false' AS billed
+    FROM (SELECT decision_id, time, json_extract_string(body, ['$.index', '$.model', '$.provider', '$.error',
+            '$.cost_usd', '$.latency_ms', '$.billed']) AS e
+        FROM events WHERE kind = 'attempt' AND time >= $since)
+    QUALIFY row_number() OVER (PARTITION BY decision_id, e[1] ORDER BY time DESC) = 1""",
+    """CREATE TEMP TABLE said AS
+    SELECT decision_id, avg(value) AS quality FROM (
+        SELECT decision_id, arg_max(try_cast(e[3] AS DOUBLE), time) AS value
+        FROM (SELECT decision_id, time, json_extract_string(body, ['$.source', '$.metric', '$.value']) AS e
+            FROM events WHERE kind = 'feedback' AND time >= $since)
+        GROUP BY decision_id, e[1], e[2])
+    WHERE value BETWEEN 0 AND 1 GROUP BY decision_id""",
+    """CREATE TEMP TABLE whole AS
+    SELECT made.*, ends.* EXCLUDE (decision_id), said.quality,
+        row_number() OVER (ORDER BY time DESC, decision_id) AS newest
+    FROM made LEFT JOIN (
+        SELECT decision_id, count(*) AS attempts, count(error) AS failed, sum(cost) FILTER (billed) AS cost,
+            arg_max(model, index) FILTER (error IS NULL) AS served,
+            arg_max(latency_ms, index) FILTER (error IS NULL) AS latency_ms
+        FROM call GROUP BY decision_id) AS ends USING (decision_id) LEFT JOIN said USING (decision_id)""",
+)
+"""``made`` decisions, ``call`` attempts, ``said`` quality by decision, ``whole`` all of it joined."""
+
+TOTALS = """
+    SELECT count(*) AS decisions, coalesce(sum(cost), 0) AS spent_usd, count(served) AS answered,
+        count(*) FILTER (attempts > 0 AND served IS NULL) AS unanswered,
+        count(*) FILTER (served <> chosen) AS fallbacks, avg(quality) AS quality, count(quality) AS labelled,
+        quantile_cont(latency_ms, 0.5) AS p50_ms, quantile_cont(latency_ms, 0.95) AS p95_ms FROM whole"""
+RECENT = """
+    SELECT decision_id AS id, time, label, tier, intent, arm, policy, chosen, served, attempts, failed,
+        cost AS cost_usd, latency_ms, quality FROM whole WHERE newest <= 50 ORDER BY newest"""
+MODELS = """
+    SELECT coalesce(served, chosen) AS model, count(*) AS decisions, count(*) / sum(count(*)) OVER () AS share,
+        coalesce(sum(cost), 0) AS spent_usd, avg(quality) AS quality, count(quality) AS labelled,
+        quantile_cont(latency_ms, 0.5) AS p50_ms FROM whole GROUP BY coalesce(served, chosen)
+    ORDER BY decisions DESC, model"""
+CELLS = """
+    SELECT label, coalesce(served, chosen) AS model, count(*) AS decisions,
+        count(*) / sum(count(*)) OVER (PARTITION BY label) AS share, avg(quality) AS quality, count(quality) AS labelled
+    FROM whole WHERE label IN (SELECT label FROM whole GROUP BY label ORDER BY count(*) DESC, label LIMIT 15)
+    GROUP BY label, coalesce(served, chosen) ORDER BY label, model"""
+PROVIDERS = """
+    SELECT provider, count(*) AS calls, count(error) AS failed,
+        quantile_cont(latency_ms, 0.5) FILTER (error IS NULL) AS p50_ms,
+        quantile_cont(latency_ms, 0.95) FILTER (error IS NULL) AS p95_ms,
+        mode(error) AS usual_error FROM call GROUP BY ALL ORDER BY calls DESC, provider"""
+SERIES = """
+    SELECT floor((time - $since) / $step)::INTEGER AS place, count(*) AS decisions, coalesce(sum(cost), 0) AS spent_usd,
+        count(*) FILTER (attempts > 0 AND served IS NULL) AS unanswered FROM whole GROUP BY ALL ORDER BY place"""
+TIERS = """
+    SELECT coalesce(tier, 'none') AS tier, count(*) AS decisions, coalesce(sum(cost), 0) AS spent_usd,
+        avg(quality) AS quality FROM whole GROUP BY ALL ORDER BY decisions DESC, tier"""
+SUBJECTS = """
+    SELECT arm, sum(cost) AS cost, count(cost)::DOUBLE AS priced, coalesce(sum(quality), 0) AS quality,
+        count(quality)::DOUBLE AS labelled, count(*)::DOUBLE AS decisions
+    FROM whole WHERE arm IS NOT NULL GROUP BY arm, subject"""
