@@ -5,16 +5,17 @@ What a router *would* have done on other choices is a question for off-policy ev
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from training.crossval import Learn
 from training.dataset import Table
-from training.feature_matrix import AnyFeatures
+from training.feature_matrix import AnyFeatures, RepeatedFeatures
 from training.progress import QUIET, Progress
 from training.reliability import expected_calibration_error
-from training.served import predict_table, served_parts
+from training.served import Served, predict_table, served_parts
 from training.splits import grouped_folds
 from training.sweep import Floats
 
@@ -44,20 +45,29 @@ def logged_report(
     rows = index == 0
     progress.say(f"learning without {rows.sum()} held-out prompts")
     seen, held = table.take(~rows), table.take(rows)
-    asked = (features[i] for i in np.flatnonzero(rows).tolist())
-    found = predict_table(served_parts(learn(seen, features.take(~rows))), held, asked)
+    predicted = _predicted(served_parts(learn(seen, features.take(~rows))), held, features.take(rows))
     quality = held.matrix("quality")
     means = np.nanmean(np.where(np.isfinite(seen.matrix("quality")), seen.matrix("quality"), np.nan), axis=0)
     means = np.where(np.isfinite(means), means, np.nanmean(means))
     present = np.isfinite(quality)
     return {
         "table": table.name,
-        "calibration": logged_calibration(found.quality, quality, present, table.model_names),
+        "calibration": logged_calibration(predicted, quality, present, table.model_names),
         "brier_of_model_means": _brier(np.broadcast_to(means, quality.shape)[present], quality[present]),
         "held_out": f"one of {folds} folds by group, seed {seed}; logged answers only",
         "baselines": {},
         "differences": {},
     }
+
+
+def _predicted(served: Served, held: Table, features: AnyFeatures) -> Floats:
+    """q̂ of the held prompts [n, M]; one that comes again is predicted once."""
+    if not isinstance(features, RepeatedFeatures):
+        return predict_table(served, held, (features[row] for row in range(len(features)))).quality
+    used, first, again = np.unique(features.code, return_index=True, return_inverse=True)
+    different = replace(held, prompts=held.prompts.iloc[first].reset_index(drop=True))
+    found = predict_table(served, different, (features.distinct[row] for row in used.tolist()))
+    return np.asarray(found.quality[again])
 
 
 def logged_calibration(predicted: Floats, quality: Floats, present: Any, models: list[str]) -> dict[str, Any]:

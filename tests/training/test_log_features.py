@@ -17,6 +17,7 @@ from training.feature_matrix import featurise
 from training.learner import learner
 from training.log_features import feature_groups, read_features
 from training.log_table import load_log
+from training.logged import logged_report
 from training.outcome_models import LearnConfig
 from training.quality_head import TreeConfig
 from training.simulated_log import simulate
@@ -53,6 +54,18 @@ def test_a_log_of_text_and_one_of_features_give_the_same_model(tmp_path):
         log = load_log(tmp_path / mode)
         graphs.append(export_graph(learner(SMALL)(log.table, log.features)))
     assert graphs[0] == graphs[1] == graphs[2]
+
+
+def test_the_report_of_a_log_is_the_same_with_repeats_unpacked(tmp_path):
+    simulate(small_table(60), tmp_path, SimulationSettings(policy="uniform"), 400, seed=2)
+    log = load_log(tmp_path)
+    parts = learner(SMALL)(log.table, log.features)
+    reports = [
+        logged_report(log.table, features, lambda _table, _features: parts)
+        for features in (log.features, log.features.packed())
+    ]
+    assert reports[0] == reports[1]
+    assert 0 < reports[0]["calibration"]["brier"] < 0.5
 
 
 def test_logged_features_are_preferred_and_equal_requests_are_kept_once():
