@@ -13,6 +13,7 @@ from typing import Any
 from router_runtime import overrides
 from router_runtime.bundle import open_bundle
 from router_runtime.cli import render
+from router_runtime.cli.switching import switch_of
 from router_runtime.errors import RequestError
 from router_runtime.explain import Explanation, explain
 from router_runtime.options import RouteOptions
@@ -20,6 +21,7 @@ from router_runtime.pricing import price_version
 from router_runtime.records import to_dict
 from router_runtime.registry_reader import load_registry
 from router_runtime.router import Router
+from router_runtime.state import is_shared
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -60,10 +62,10 @@ def validate(arguments: argparse.Namespace) -> int:
 
 def disable(arguments: argparse.Namespace) -> int:
     """``pointsman disable``."""
-    name = load_registry(arguments.registry).model(arguments.model).name
-    now = time.time()
-    until = math.inf if arguments.seconds is None else now + arguments.seconds
-    overrides.disable(_state(arguments), name, until, now)
+    registry = load_registry(arguments.registry)
+    name = registry.model(arguments.model).name
+    until = math.inf if arguments.seconds is None else time.time() + arguments.seconds
+    switch_of(arguments.state, registry).disable(name, until)
     ends = None if until == math.inf else until
     render.show(
         arguments.json, {"model": name, "disabled": True, "until": ends}, f"{name} is disabled {render.until(until)}"
@@ -73,8 +75,9 @@ def disable(arguments: argparse.Namespace) -> int:
 
 def enable(arguments: argparse.Namespace) -> int:
     """``pointsman enable``."""
-    name = load_registry(arguments.registry).model(arguments.model).name
-    was = overrides.enable(_state(arguments), name)
+    registry = load_registry(arguments.registry)
+    name = registry.model(arguments.model).name
+    was = switch_of(arguments.state, registry).enable(name)
     words = f"{name} is enabled" if was else f"{name} was not disabled"
     render.show(arguments.json, {"model": name, "disabled": False, "was_disabled": was}, words)
     return 0
@@ -83,19 +86,19 @@ def enable(arguments: argparse.Namespace) -> int:
 def status(arguments: argparse.Namespace) -> int:
     """``pointsman status``."""
     registry = load_registry(arguments.registry)
-    now = time.time()
-    ends = {name: end for name, end in overrides.read_disabled(_state(arguments)).items() if end > now}
+    switch = switch_of(arguments.state, registry)
+    ends = switch.disabled()
     bundle = None if arguments.bundle is None else open_bundle(arguments.bundle)
     document = {
         "registry": {"path": arguments.registry, "version": registry.version},
         "bundle": None if bundle is None else {"path": arguments.bundle, "version": bundle.version},
-        "state": str(_state(arguments)),
+        "state": switch.place,
         "models": {
             name: {"enabled": model.enabled and name not in ends, "disabled_until": _finite(ends.get(name))}
             for name, model in registry.models.items()
         },
     }
-    render.show(arguments.json, document, render.status(registry, ends, bundle, str(_state(arguments))))
+    render.show(arguments.json, document, render.status(registry, ends, bundle, switch.place))
     return 0
 
 
@@ -104,11 +107,11 @@ def _finite(end: float | None) -> float | None:
 
 
 def _router(arguments: argparse.Namespace) -> Router:
-    return Router.open(arguments.bundle, registry=arguments.registry, state_dir=_state(arguments), seed=arguments.seed)
-
-
-def _state(arguments: argparse.Namespace) -> Path:
-    return overrides.default_state_dir() if arguments.state is None else Path(arguments.state)
+    shared = arguments.state if arguments.state is not None and is_shared(arguments.state) else None
+    folder = overrides.default_state_dir() if arguments.state is None or shared else Path(arguments.state)
+    return Router.open(
+        arguments.bundle, registry=arguments.registry, state_dir=folder, seed=arguments.seed, state=shared
+    )
 
 
 def _prompt(arguments: argparse.Namespace) -> str:

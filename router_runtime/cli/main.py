@@ -119,8 +119,9 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--state",
-        metavar="DIR",
-        help="where disabled models are kept (default: $POINTSMAN_STATE, else the user's state folder)",
+        metavar="DIR|URL",
+        help="where disabled models are kept: a folder, or the redis:// URL of what replicas share (default: the"
+        " registry's state, else $POINTSMAN_STATE, else the user's state folder)",
     )
 
 

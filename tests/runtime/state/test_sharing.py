@@ -1,11 +1,13 @@
 """Doors, disabled models and rates agree between replicas; and routers use them."""
 
+import json
 import math
 import time
 
 import pytest
 
 from router_runtime import Router
+from router_runtime.cli import main
 from router_runtime.errors import ConfigError, NoCandidateError, RegistryError
 from router_runtime.health import Health
 from router_runtime.registry_reader import load_registry
@@ -142,3 +144,28 @@ def test_replicas_share_rates(shared):
     one, other = shared().rates, shared().rates
     assert [one.take("k", 2, 1), other.take("k", 2, 1)] == [0.0, 0.0]
     assert one.take("k", 2, 1) > 0
+
+
+def test_the_command_disables_everywhere(redis_url, registry_file, capsys):
+    router = Router.open(registry=registry_file, state_dir=None, state=redis_url)
+    try:
+        where = ["--registry", str(registry_file), "--state", redis_url]
+        assert main(["disable", "gpt-5.5", "--for", "5m", *where]) == 0
+        router.settings.state.exchange()
+        assert router.route("hello").filtered["gpt-5.5"].startswith("disabled until")
+        capsys.readouterr()
+        assert main(["status", "--json", *where]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert not document["models"]["gpt-5.5"]["enabled"]
+        assert document["state"] == redis_url.removeprefix("redis://")
+        assert main(["enable", "gpt-5.5", *where]) == 0
+        router.settings.state.exchange()
+        assert "gpt-5.5" not in router.route("hello").filtered
+    finally:
+        router.close()
+
+
+def test_the_command_says_that_redis_is_away(mortal, registry_file, capsys):
+    mortal.stop()
+    assert main(["disable", "gpt-5.5", "--registry", str(registry_file), "--state", mortal.url]) == 1
+    assert "is away" in capsys.readouterr().err.splitlines()[-1]
