@@ -21,8 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "bench_decision": [*out, "--bundle", "models/default"],
         "bench_engine": ["--json", str(args.out / "engine.json")],
         "bench_training": out,
+        "bench_retrain": out,
         "bench_quality": [*data, *out],
         "bench_ope": [*data, "--out", str(args.out / "ope")],
+        "bench_log_learning": [*data, *out],
     }
     code = 0
     for name, arguments in runs.items():
