@@ -169,8 +169,8 @@ def bar_lines(cells: Mapping[str, Any], seeds: int) -> list[str]:
     noise = 100 * float(np.sqrt(0.95 * 0.05 / seeds))
     return [
         f"`{HEADLINE}` in the {len(claimed)} cells whose logs are not refused: error above that of SNIPS or IPS in "
-        f"{', '.join(error) or 'none'}; coverage outside 93–97 % in {', '.join(off) or 'none'} (one standard error of a "
-        f"coverage is {noise:.1f} points).",
+        f"{', '.join(error) or 'none'}; coverage outside 93–97 % in {', '.join(off) or 'none'} (one standard error of "
+        f"a coverage is {noise:.1f} points).",
     ]
 
 
