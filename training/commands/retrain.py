@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-rows", type=int, default=Config.min_rows, help="labelled decisions needed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--force", action="store_true", help="another version, though the window has one")
+    parser.add_argument("--no-report", action="store_true", help="write no report of the window")
     parser.add_argument("--dry-run", action="store_true", help="read, check and count; write nothing")
     gate = parser.add_argument_group("the gate")
     for entry in fields(GateRules):
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         served=args.out,
         state=state_of(args),
         config=Config(rules=rules, folds=args.folds, seed=args.seed, min_rows=args.min_rows),
+        report=not args.no_report,
         force=args.force,
         author=getpass.getuser(),
     )
@@ -104,5 +106,7 @@ def outcome_text(done: Outcome, served: Path) -> str:
     lines = [
         f"  {'ok' if one['passed'] else 'NO':2}  {one['check']}: {one['detail']}" for one in done.verdict["reasons"]
     ]
+    if done.details.get("report"):
+        lines.append(f"report: {done.details['report']}")
     again = ["this window had its version already"] if done.repeated else []
     return "\n".join([heads[done.outcome], *again, *lines])

@@ -55,6 +55,7 @@ class Job:
         served: Folder that the runtime watches.
         state: Folder of what runs leave behind.
         config: How.
+        report: Write the report of the window, too.
         force: Make another version where the window has one already.
         author: Who promotes, for the record.
     """
@@ -65,6 +66,7 @@ class Job:
     served: Path
     state: Path
     config: Config = field(default_factory=Config)
+    report: bool = True
     force: bool = False
     author: str = "retrain"
 

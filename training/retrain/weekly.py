@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from router_runtime.bundle import Bundle, open_bundle
-from router_runtime.errors import StoreError
+from router_runtime.errors import PointsmanError, StoreError
 from router_runtime.stores.opening import local_folder
 from router_runtime.stores.seal import seal
 from training.gate import judge
@@ -28,6 +28,7 @@ from training.learner import learner
 from training.log_table import LogTable, load_log
 from training.progress import QUIET, Progress
 from training.promotion import CHALLENGER, CHAMPION, Promoter, Promotion
+from training.report import Question, write_report
 from training.retrain.challenger import (
     fit_bundle,
     held_out_report,
@@ -84,8 +85,8 @@ def retrain(
             progress.say(f"finished the promotion of version {pending.version}, which had been interrupted")
         observe("seal")
         _seal(job.store, progress)
-        with _events(job, progress) as log:
-            return _Week(job, log, state, promoter, progress, observe, clock).run()
+        with _events(job, progress) as (log, folder):
+            return _Week(job, log, folder, promoter, progress, observe, clock).run()
 
 
 def preview(job: Job, *, progress: Progress = QUIET) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def preview(job: Job, *, progress: Progress = QUIET) -> dict[str, Any]:
     Raises:
         As :func:`retrain`, for what reading finds.
     """
-    with _events(job, progress) as log:
+    with _events(job, progress) as (log, _):
         fingerprint = job.config.fingerprint(log.table)
         runs = State(job.state).runs(fingerprint)
         plan = "learn and judge a challenger"
@@ -118,17 +119,14 @@ def _seal(store: str, progress: Progress) -> None:
 
 
 @contextmanager
-def _events(job: Job, progress: Progress) -> Iterator[LogTable]:
+def _events(job: Job, progress: Progress) -> Iterator[tuple[LogTable, Path]]:
+    """The window, and the folder that it was read from."""
     window = job.window
     progress.say(f"reading the log from {window.as_json()['since']} to {window.as_json()['until']}")
     with local_log(job.store, window.since) as folder:
-        yield load_log(
-            folder,
-            since=window.since,
-            until=window.until,
-            known_by=window.known_by,
-            rules=LabelRules(min_used=job.config.min_rows),
-        )
+        rules = LabelRules(min_used=job.config.min_rows)
+        known_by = window.known_by
+        yield load_log(folder, since=window.since, until=window.until, known_by=known_by, rules=rules), folder
 
 
 def _read_json(job: Job, log: LogTable) -> dict[str, Any]:
@@ -142,13 +140,13 @@ class _Week:
         self,
         job: Job,
         log: LogTable,
-        state: State,
+        folder: Path,
         promoter: Promoter,
         progress: Progress,
         observe: Observe,
         clock: Callable[[], float],
     ) -> None:
-        self._job, self._log, self._state = job, log, state
+        self._job, self._log, self._folder, self._state = job, log, folder, promoter.state
         self._promoter, self._tracker = promoter, promoter.tracker
         self._progress, self._observe, self._clock = progress, observe, clock
         self._fingerprint = job.config.fingerprint(log.table)
@@ -261,6 +259,7 @@ class _Week:
     def _settle(self, run: Run, verdict: dict[str, Any], version: Version) -> Outcome:
         """Promotes, or keeps the champion; nothing is left to do afterwards."""
         outcome = self._promoted(verdict, version)
+        self._report(run)
         self._observe("settle")
         self._tracker.tag(version.number, {OUTCOME: outcome})
         run.tidy()
@@ -284,6 +283,19 @@ class _Week:
         self._promoter.promote(change)
         return "promoted"
 
+    def _report(self, run: Run) -> None:
+        """The report of the window beside the run; what serves does not depend on it, so it fails nothing."""
+        out = run.folder / "report"
+        if not self._job.report or (out / "report.json").exists():
+            return
+        self._observe("report")
+        self._progress.say("writing the report")
+        question = Question(self._job.window.since, self._job.window.until, source=self._log.table.name)
+        try:
+            write_report(self._folder, out, question, registry=self._job.registry)
+        except PointsmanError as error:
+            self._progress.say(f"no report: {error}")
+
     def _details(self, run: Run, version: Version) -> dict[str, Any]:
         folder = run.folder / "bundle"
         return {
@@ -293,6 +305,7 @@ class _Week:
             "tracking_uri": self._tracker.uri,
             "bundle": str(folder) if folder.is_dir() else None,
             "served": str(self._job.served),
+            "report": str(page) if (page := run.folder / "report" / "report.html").exists() else None,
             "figures": run.read("figures"),
             **_read_json(self._job, self._log),
         }

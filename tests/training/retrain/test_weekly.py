@@ -28,6 +28,8 @@ def test_a_first_challenger_is_judged_against_what_was_served_and_promoted(promo
     assert "## The gate's verdict" in (promoted / "served" / CARD).read_text()
     metrics = tracker._client.get_run(champion.run_id).data.metrics
     assert {"gate.quality.difference.ci_low", "gate.cost_usd.relative_difference.value", "gate.ece"} <= set(metrics)
+    (run,) = (path for path in (promoted / "state").iterdir() if path.is_dir())
+    assert (run / "report" / "report.html").read_text().lstrip().lower().startswith("<!doctype html>")
     require_whole(promoted)
 
 

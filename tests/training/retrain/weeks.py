@@ -37,7 +37,7 @@ RULES = GateRules(quality_margin=0.5, strict_margin=9.0, segment_margin=1.0, max
 HOPELESS = replace(RULES, quality_margin=-0.9)
 STEPS = (
     "seal", "learn", "fit", "judge", "package", "register", "registered",
-    "intent", "record", "alias", "serve", "served", "settle",
+    "intent", "record", "alias", "serve", "served", "report", "settle",
 )  # fmt: skip
 REGISTRY = parse_registry(b"""\
 providers: {p: {adapter: openai, base_url: 'http://localhost:1'}}
