@@ -13,6 +13,7 @@ import yaml
 
 from router_runtime.errors import ConfigError
 from router_runtime.importing import FORMATS, detect
+from router_runtime.importing.relaxed_json import plain
 from router_runtime.registry_reader import parse_registry
 
 MAX_BYTES = 4 << 20
@@ -67,6 +68,8 @@ def _read(path: Path) -> Any:
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_BYTES} bytes")
     try:
+        if path.suffix in (".json", ".json5"):
+            return yaml.safe_load(plain(data.decode("utf-8-sig")))
         return yaml.safe_load(data)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)

@@ -2,8 +2,9 @@
 
 from router_runtime.importing.base import Format, Imported, detect
 from router_runtime.importing.litellm import LITELLM
+from router_runtime.importing.openclaw import OPENCLAW
 
-FORMATS: tuple[Format, ...] = (LITELLM,)
+FORMATS: tuple[Format, ...] = (LITELLM, OPENCLAW)
 """Asked in this order which of them a file is."""
 
 __all__ = ["FORMATS", "Format", "Imported", "detect"]
