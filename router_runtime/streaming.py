@@ -53,12 +53,17 @@ class EventDecoder:
         """
         return [event for line in self.lines(data) if (event := self.line(line)) is not None]
 
+    @property
+    def between(self) -> bool:
+        """Whether the next byte begins a line of a new event."""
+        return not (self._rest or self._after_cr or self._data or self._event)
+
     def usual(self, data: bytes) -> list[tuple[bytes, bytes]] | None:
         """(name, data) of each event where ``data`` is whole events in the usual form, as most reads of a stream are.
 
         None where it is anything else; it must then be given to :meth:`lines`. A third of the time of going by lines.
         """
-        if self._rest or self._after_cr or self._data or self._event or len(data) > self.bound:
+        if not self.between or len(data) > self.bound:
             return None
         found: list[tuple[bytes, bytes]] = _USUAL.findall(data)
         length = 0

@@ -16,10 +16,11 @@ _parse_at = json.JSONDecoder().raw_decode
 class AlikeText:
     """Remembers the last event that said nothing but one text."""
 
-    __slots__ = ("_head", "_start", "_tail", "_vain")
+    __slots__ = ("_around", "_head", "_start", "_tail", "_vain")
 
     def __init__(self) -> None:
         self._head = self._tail = ""
+        self._around: tuple[bytes, bytes, str] | None = None
         self._start = 0
         self._vain = 0
 
@@ -35,6 +36,28 @@ class AlikeText:
             return None
         self._vain = 0
         return value  # type: ignore[no-any-return]  # it begins with a quote
+
+    def read_all(self, data: bytes) -> list[str] | None:
+        """The texts of a whole read of events without names; None unless all are alike and hold no escape.
+
+        Where no text holds a quote or a backslash, the bytes between two texts are the end of one event and the
+        beginning of the next, and splitting there is parsing: half the time of :meth:`read` for each.
+        """
+        around = self._around
+        if around is None or not data.startswith(around[0]) or not data.endswith(around[1]):
+            return None
+        head, tail, between = around
+        if len(data) < len(head) + len(tail):
+            return None
+        try:
+            texts = data[len(head) : -len(tail)].decode().split(between)
+        except UnicodeDecodeError:
+            return None
+        said = "".join(texts)
+        if '"' in said or "\\" in said or not said.isprintable():  # control characters are not allowed in JSON's texts
+            return None
+        self._vain = 0
+        return texts
 
     def learn(self, data: str, key: str, value: str) -> None:
         """Takes ``data``, a JSON object that was parsed in full, as the pattern.
@@ -58,8 +81,10 @@ class AlikeText:
         head, tail = data[: start + 1], data[end:]
         if found == value and "\\" not in head and "\\" not in tail:
             self._head, self._tail, self._start = head, tail, start
+            before, after = f"data: {head}".encode(), f'"{tail}\n\n'.encode()
+            self._around = (before, after, (after + before).decode())
             self._vain += 1
 
     def forget(self) -> None:
         """Another kind of event came: what it changed holds for the next ones."""
-        self._start = 0
+        self._start, self._around = 0, None

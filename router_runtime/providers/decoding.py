@@ -54,6 +54,11 @@ class EventStream(ABC):
         return chunks
 
     def _feed(self, data: bytes, chunks: list[ChatChunk]) -> None:
+        texts = self._alike.read_all(data) if self._events.between else None
+        if texts is not None:
+            named = (self.id, self.model)
+            chunks += [ChatChunk(*named, text, created=self.created) for text in texts]
+            return
         events = self._events.usual(data)
         if events is None:
             self._feed_lines(data, chunks)

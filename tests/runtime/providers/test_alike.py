@@ -92,6 +92,30 @@ def test_most_of_a_stream_is_read_by_likeness() -> None:
     assert stream.parsed == 1
 
 
+def test_what_another_event_changed_holds_for_alike_ones_after_it() -> None:
+    stream = [encoded(chat("a", id=name), True) for name in ("one", "one", "two", "one", "two")]
+    assert [chunk.id for chunk in read("openai", stream)[0]] == ["one", "one", "two", "one", "two"]
+
+
+def test_a_read_of_several_events_is_taken_apart_only_where_that_is_certain() -> None:
+    alike = AlikeText()
+    alike.learn('{"t": "a", "n": 1}', "t", "a")
+    one = b'data: {"t": "%s", "n": 1}\n\n'
+    assert alike.read_all(one % b"x" + one % b"" + one % "ü€".encode()) == ["x", "", "ü€"]
+    for text in (b'\\"', b"\\n", b"\x01", b'"', b"\xff", b"\n", b"\xc2\x85"):
+        assert alike.read_all(one % b"x" + one % text) is None, text
+    for data in (
+        b"",
+        one,
+        one % b"x" + b"\n",
+        b": c\n" + one % b"x",
+        (one % b"x")[:-1],
+        one % b"x" + b"data: [DONE]\n\n",
+    ):
+        assert alike.read_all(data) is None or data == one
+    assert alike.read_all(b'data: {"t": "a", "n": 1}\n') is None
+
+
 def test_what_is_not_certain_is_not_learned() -> None:
     for data, value in [
         ('{"a": {"t": "x"}, "t": "x"}', "x"),  # the key stands there twice
