@@ -2,7 +2,7 @@
 
 A week asks the same things again. One row for a request, with the answers of all models that ever got it, tells models
 apart as a table does; as rows of their own the repeats would crowd the sample that the text scores learn from (50,000
-decisions on 1,800 prompts, ε = .1: 95 % of the utility of full information as single rows, 99 % merged).
+decisions on 1,800 prompts, ε = .1: 95 % of the utility of full information as single rows, 98 % merged).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from router_runtime.errors import DataError
 from router_runtime.policy import PolicySettings
 from tests.training.graph_examples import linear_parts
 from tests.training.ope.logged_examples import BANDIT, PRICES, logged
+from training.feature_matrix import RepeatedFeatures, featurise
 from training.ope.decisions import label_weights
 from training.ope.prompt_features import prompt_features
 from training.ope.replay import predicted_quality, replay
@@ -45,6 +46,13 @@ def test_features_are_few_centred_and_hold_the_structural_numbers():
     first = np.array([one.structural[0] for one in log.features])
     residual = first - first.mean() - found @ np.linalg.lstsq(found, first - first.mean(), rcond=None)[0]
     assert residual.std() < 1e-6 * first.std()
+
+
+def test_numbers_of_repeated_requests_are_those_of_requests_on_their_own():
+    distinct = featurise([f"question {word} about {word * 3}" for word in ("cats", "trees", "sums", "rhyme")])
+    code = np.random.default_rng(0).integers(0, 4, 50)
+    repeated = RepeatedFeatures(distinct, code)
+    np.testing.assert_array_equal(prompt_features(repeated), prompt_features(repeated.packed()))
 
 
 def test_replay_is_the_policy_that_serves():
