@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+import router_runtime.features
 import training.baselines
 import training.representations
 from training.crossval import Folds, baselines_out_of_fold, out_of_fold
@@ -37,7 +38,7 @@ class Bench:
 
     Args:
         data: Folder of the tables.
-        cache: Folder where the baselines' predictions are kept; they depend on data and their own code alone.
+        cache: Folder where held-out predictions are kept; they depend on data, folds, settings and code alone.
         folds: Folds by group.
         seed: Seed of folds, bootstrap and learning.
         progress: Says what is being done.
@@ -64,9 +65,7 @@ def measure_table(bench: Bench, name: str) -> tuple[dict, dict[str, bytes]]:
     folds = Folds(grouped_folds(held.truth.groups, bench.folds, bench.seed), tuple(range(bench.folds)))
     bench.progress.say(f"== {name}: {len(held.texts)} prompts × {len(held.truth.models)} models")
     others = cached_baselines(bench, held, folds)
-    learn = learner(bench.config, bench.progress)
-    ours = out_of_fold(held.table, held, featurise(held.texts), folds, learn, bench.progress)
-    keep(bench, f"ours-{name}", ours)
+    ours = cached_ours(bench, held, folds)
     report = evaluate_predictions(held, ours, others, replicates=REPLICATES, seed=bench.seed)
     report["families"] = pair_by_family(held.truth, {"ours": ours, **others}, seed=bench.seed)
     return report, report_figures(held, ours, others)
@@ -78,11 +77,39 @@ def keep(bench: Bench, name: str, predicted: Predicted) -> None:
     np.savez_compressed(bench.cache / f"{name}.npz", quality=predicted.quality, cost=predicted.cost)
 
 
+def cache_key(held: HeldOut, folds: Folds, sources: Sequence[Path], settings: str = "") -> str:
+    """A name for what comes of these prompts, folds, settings and this code."""
+    code = "".join(file.read_text() for file in sources)
+    whole = f"{data_fingerprint(held.table)}{folds.index.tobytes()!r}{settings}{code}"
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
+def learner_sources() -> list[Path]:
+    """The code that our held-out predictions depend on: text to numbers, and what lies directly in ``training``."""
+    runtime, learning = Path(router_runtime.features.__file__).parent, Path(training.baselines.__file__).parent
+    return [*(runtime / f"{name}.py" for name in ("features", "structural", "words")), *sorted(learning.glob("*.py"))]
+
+
+def cached_ours(bench: Bench, held: HeldOut, folds: Folds) -> Predicted:
+    """Our held-out predictions, fold by fold from the cache: a run that was stopped goes on where it was."""
+    settings = repr(replace(bench.config, trees=replace(bench.config.trees, threads=0)))
+    key = cache_key(held, folds, learner_sources(), settings)
+    learn, features = learner(bench.config, bench.progress), featurise(held.texts)
+    quality, cost = np.full((2, *held.truth.quality.shape), np.nan)
+    for fold in folds.test:
+        path = bench.cache / f"{held.table.name}-ours-{fold}-{key}.npz"
+        if not path.is_file():
+            one = Folds(folds.index, (fold,))
+            keep(bench, path.stem, out_of_fold(held.table, held, features, one, learn, bench.progress))
+        rows = folds.index == fold
+        with np.load(path) as arrays:
+            quality[rows], cost[rows] = arrays["quality"][rows], arrays["cost"][rows]
+    return Predicted(quality, cost)
+
+
 def cached_baselines(bench: Bench, held: HeldOut, folds: Folds) -> dict[str, Predicted]:
     """The baselines' held-out predictions, from the cache where data, folds and their code are the same."""
-    sources = (training.baselines.__file__, training.representations.__file__)
-    code = "".join(Path(str(file)).read_text() for file in sources)
-    key = hashlib.sha256(f"{data_fingerprint(held.table)}{folds.index.tobytes()!r}{code}".encode()).hexdigest()[:16]
+    key = cache_key(held, folds, [Path(str(m.__file__)) for m in (training.baselines, training.representations)])
     found = {}
     for name in training.baselines.BASELINES:
         path = bench.cache / f"{held.table.name}-{name}-{key}.npz"
