@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -145,7 +146,13 @@ def serve(arguments: argparse.Namespace) -> int:
     )
     service = gateway.open_service(router, None if arguments.insecure_local else state, GatewaySettings(**bounds))
     provider = _trace(service) if arguments.trace else None
-    gateway.make_server(service, arguments.host, arguments.port, gateway.say).run()
+
+    def started(url: str) -> None:
+        gateway.say(url)
+        if service.keys is not None and service.keys.empty:
+            print("no key is in force yet; make one with: pointsman keys create --name NAME", file=sys.stderr)
+
+    gateway.make_server(service, arguments.host, arguments.port, started).run()
     if provider is not None:
         provider.shutdown()
     return 0

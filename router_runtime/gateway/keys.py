@@ -105,6 +105,12 @@ class Keys:
         given = _digest(match[2] if match else "", salt)
         return record if hmac.compare_digest(given, expected) else None
 
+    @property
+    def empty(self) -> bool:
+        """Whether no key is in force."""
+        now = self._clock()
+        return all(record.refusal(now) is not None for record in self._records.values())
+
     def _refresh(self, now: float) -> None:
         self._check_at = now + CHECK_EVERY_S
         signature = _signature(self._folder / FILE)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from router_runtime.gateway.problems import Problem, error_body, error_headers
 from router_runtime.gateway.settings import GatewaySettings
-from router_runtime.gateway.wire import ABORT
+from router_runtime.gateway.wire import ABORT, answer
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -32,15 +34,17 @@ class BoundedProtocol(HttpToolsProtocol):
         """Counts what comes before a head has ended."""
         if self._in_head:
             self._head_bytes += len(data)
-            if self._head_timer is None:  # a further request on an open connection
+            if self._head_timer is None:  # a further request on an open connection, or only its empty lines
                 self._wait_for_head()
         super().data_received(data)
         if self._in_head and self._head_bytes > self.settings.max_header_bytes and not self.transport.is_closing():
             self._refuse(431)
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """A head begins, perhaps in the same bytes in which the request before it ended."""
         super().on_message_begin()
+        if self._head_timer is None:
+            self._wait_for_head()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         scope[ABORT] = self.transport.abort
 
@@ -48,6 +52,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """A head has come."""
         self._in_head = False
         self._head_came()
+        if len(self.connections) > self.settings.max_connections:
+            self.app = full  # type: ignore[assignment]
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -71,6 +77,14 @@ class BoundedProtocol(HttpToolsProtocol):
             head = STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
             self.transport.write(head)
             self.transport.close()
+
+
+async def full(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application of connections past the bound: 503, and the connection ends."""
+    del receive
+    problem = Problem(503, "too_many_connections", "the gateway has too many connections open", 1.0)
+    headers = [*error_headers(problem), (b"connection", b"close")]
+    await answer(send, problem.status, error_body(problem, scope["path"]), headers)
 
 
 def protocol_of(settings: GatewaySettings) -> type[BoundedProtocol]:

@@ -22,6 +22,7 @@ from router_runtime.gateway.limits import Limits
 from router_runtime.gateway.protocol import protocol_of
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.settings import GatewaySettings
+from router_runtime.hooks import RouterEvent, Swapped, SwapRefused
 from router_runtime.router import Router
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def open_router(bundle: str | None, registry: str, state_dir: Path, log: str | N
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     budgets = Budgets(state_dir / "budgets.sqlite")
-    return Router.open(bundle, registry=registry, state_dir=state_dir, log=log, budgets=budgets, **settings)
+    router = Router.open(bundle, registry=registry, state_dir=state_dir, log=log, budgets=budgets, **settings)
+    router.listen(say_swaps)
+    return router
 
 
 def trace(service: Service, spans: Spans) -> None:
@@ -124,7 +127,6 @@ def make_server(service: Service, host: str, port: int, started: Callable[[str],
         server_header=False,
         proxy_headers=False,
         backlog=2048,
-        limit_concurrency=settings.max_connections,
         timeout_keep_alive=int(settings.keep_alive_s),
         timeout_graceful_shutdown=int(settings.drain_s),
     )
@@ -133,4 +135,16 @@ def make_server(service: Service, host: str, port: int, started: Callable[[str],
 
 def say(url: str) -> None:
     """One line on stderr, for people and for scripts that wait for it."""
-    print(f"pointsman serves {url}", file=sys.stderr, flush=True)  # noqa: T201 - the command's own output
+    _say(f"pointsman serves {url}")
+
+
+def say_swaps(event: RouterEvent) -> None:
+    """An observer: says on stderr what was taken over, and what was refused and why."""
+    if isinstance(event, Swapped):
+        _say(f"pointsman took over {event.what} {event.version}")
+    elif isinstance(event, SwapRefused):
+        _say(f"pointsman keeps the former {event.what}: {event.error}")
+
+
+def _say(line: str) -> None:
+    print(" ".join(line.split()), file=sys.stderr, flush=True)  # noqa: T201 - the command's own output

@@ -16,8 +16,11 @@ def headers_of(decision: Decision, served: str | None = None, cost_usd: Decimal 
         served: The registry's model that answered; None where none did.
         cost_usd: Of all attempts; None where it is not known yet, as in a stream: then what was predicted is told.
     """
+    name = decision.id.encode()
     headers = [
-        (b"x-pointsman-decision", decision.id.encode()),
+        (b"x-request-id", name),  # where OpenAI's clients look for one
+        (b"request-id", name),  # where Anthropic's do
+        (b"x-pointsman-decision", name),
         (b"x-pointsman-reason", _ascii(reason(decision, served))),
     ]
     if served is not None:

@@ -15,6 +15,7 @@ from router_runtime.gateway.problems import Problem, error_body, error_headers
 Headers = list[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DISCARD_S = 2.0
 #: Key in a scope of what ends its connection at once.
 ABORT = "pointsman.abort"
@@ -112,7 +113,7 @@ def _no_constant(word: str) -> NoReturn:
 
 def to_json(document: Any) -> bytes:
     """Compact; lone surrogates, which cannot be sent, become ``?``."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _ENCODE(document).encode("utf-8", "replace")
 
 
 async def answer(send: Send, status: int, document: Any, headers: Headers | None = None) -> None:
