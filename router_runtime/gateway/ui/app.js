@@ -7,7 +7,9 @@ import { showWhy } from "./why.js";
 const EVERY_MS = 4000, KEY = "pointsman-admin-key";
 const page = Object.fromEntries(["login", "key", "wrong", "notice", "main", "hours", "pause", "leave", "why", "serving"]
   .map((id) => [id, document.getElementById(id)]));
-let timer = null, paused = false, opener = null, asked = 0;
+let timer = null, paused = false, opener = null, asked = 0, overview = null;
+
+const PANELS = ["tiles", "series", "recent", "models", "cells", "arms"]; // those that the log fills
 
 class Refused extends Error {}
 
@@ -36,15 +38,17 @@ async function refresh() {
   const mine = ++asked, words = [];
   try {
     const status = await get("/admin/status"); // alone, so that one answer tells whether the key holds
-    const [about, overview] = await Promise.all([get("/ui/api/about"), tried(`/ui/api/overview?hours=${page.hours.value}`, words)]);
+    const about = await get("/ui/api/about");
     if (mine !== asked) return;
     signedIn();
-    if (overview) showOverview(overview, openWhy);
-    for (const id of ["tiles", "series", "recent", "models", "cells", "arms"]) document.getElementById(id).toggleAttribute("data-stale", !overview);
-    showHealth(status, overview?.providers);
-    showBudgets(status.budgets, overview?.tiers);
-    showAbout(about, status);
     page.serving.textContent = `${status.draining ? "draining" : "serving"}, ${status.active} under way`;
+    showAbout(about, status);
+    showLive(status);
+    const found = await tried(`/ui/api/overview?hours=${page.hours.value}`, words); // a long log takes its time
+    if (mine !== asked) return;
+    if (found) showOverview((overview = found), openWhy);
+    for (const id of PANELS) document.getElementById(id).toggleAttribute("data-stale", !found);
+    showLive(status);
     say(words.join("; "));
   } catch (error) {
     if (mine !== asked) return;
@@ -52,6 +56,11 @@ async function refresh() {
     say(`The gateway does not answer (${error.message}); trying again.`);
   }
   if (!paused) timer = setTimeout(refresh, EVERY_MS);
+}
+
+function showLive(status) {
+  showHealth(status, overview?.providers);
+  showBudgets(status.budgets, overview?.tiers);
 }
 
 function say(text) {
