@@ -29,6 +29,8 @@ from router_runtime.records import Attempt
 if TYPE_CHECKING:
     from router_runtime.gateway.service import Served
 
+__all__ = ["MAX_VALUES", "Metric", "Metrics", "count", "gauge"]
+
 MAX_VALUES = 200
 
 _ANSWERS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)

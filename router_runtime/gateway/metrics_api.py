@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from prometheus_client.core import Metric
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from router_runtime.gateway.metrics import Metrics, count, gauge
+from router_runtime.gateway.metrics import Metric, Metrics, count, gauge
 from router_runtime.gateway.service import Service
 
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
