@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -10,12 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from router_runtime.bundle import MANIFEST, Bundle
 from training.dataset import Table
 from training.feature_matrix import AnyFeatures
 from training.fingerprints import data_fingerprint, price_fingerprint
 from training.graph_parts import GraphParts
 from training.model_card import METRICS, model_card, value_at
 from training.run_record import RunRecord
+
+
+def manifest_sha256(bundle: Bundle) -> str:
+    """All of the bundle in one number: the manifest holds the other files' sha256. Its version begins this."""
+    return hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest()
 
 
 def make_manifest(

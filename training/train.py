@@ -26,7 +26,7 @@ from training.feature_matrix import AnyFeatures, featurise
 from training.figures import report_figures
 from training.held_out import HeldOut, held_out
 from training.logged import is_log, logged_report
-from training.packaging import make_card, make_manifest, run_record
+from training.packaging import make_card, make_manifest, manifest_sha256, run_record
 from training.parity import MIN_ROWS, check_parity
 from training.progress import QUIET, Progress
 from training.run_record import Registered, RunRecord, VersionStore
@@ -228,4 +228,4 @@ def register(tracker: VersionStore, name: str, record: RunRecord, bundle: Bundle
         for file in bundle.path.iterdir():
             (copy / file.name).write_bytes(file.read_bytes())
         again = open_bundle(copy)  # what is registered is a bundle that opens, even if another training replaced ours
-        return tracker.register(name, record, copy, again.version)
+        return tracker.register(name, record, copy, manifest_sha256(again))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,8 +118,3 @@ def gate_metrics(figures: Mapping[str, Any]) -> dict[str, float]:
             found |= {f"gate.{name}.{side}.{key}": estimate[key] for key in ("value", "ci_low", "ci_high")}
     found |= {f"gate.{name}": figures[name] for name in ("ece", "p99_ratio", "bundle_bytes") if name in figures}
     return {name: float(value) for name, value in found.items() if value is not None}
-
-
-def manifest_sha256(bundle: Bundle) -> str:
-    """All of the bundle in one number: the manifest holds the other files' sha256."""
-    return hashlib.sha256((bundle.path / MANIFEST).read_bytes()).hexdigest()

@@ -26,13 +26,13 @@ from training.gate import judge
 from training.labels import LabelRules
 from training.learner import learner
 from training.log_table import LogTable, load_log
+from training.packaging import manifest_sha256
 from training.progress import QUIET, Progress
 from training.promotion import CHALLENGER, CHAMPION, Promoter, Promotion
 from training.report import Question, write_report
 from training.retrain.challenger import (
     fit_bundle,
     held_out_report,
-    manifest_sha256,
     verdict_json,
     version_record,
     with_verdict,
