@@ -4,7 +4,8 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 
-from training.centred_loss import centred_cross_entropy
+from training.centred_loss import centred_cross_entropy, centred_error
+from training.quality_head import TreeConfig
 from training.trees import convertible, tree_attributes
 
 QUIET = {"num_leaves": 7, "min_data_in_leaf": 20, "learning_rate": 0.1, "num_threads": 1, "verbose": -1, "seed": 1}
@@ -88,3 +89,17 @@ def test_a_booster_under_it_can_be_converted_and_keeps_its_scores():
         kept.predict(rows, raw_score=True), booster.predict(rows, raw_score=True), rtol=0, atol=1e-12
     )
     assert len(set(tree_attributes(booster)["nodes_treeids"])) == 10
+
+
+def test_the_error_forgives_what_a_prompts_rows_share_and_nothing_else():
+    prompts, label = np.array([0, 0, 1, 1, 2]), np.array([1.0, 0.0, 1.0, 1.0, 0.0])
+    shared = np.zeros(5)  # every probability is ½
+    assert centred_error(shared, label, prompts, 0.0) == pytest.approx(0.25)
+    # Prompt 0's errors differ and stay; prompt 1's are the same and go; prompt 2 has one row and keeps its error.
+    assert centred_error(shared, label, prompts, 1.0) == pytest.approx(3 * 0.25 / 5)
+
+
+def test_half_and_a_quarter_of_the_trees_are_offered():
+    assert TreeConfig(rounds=100).offered == (25, 50, 100)
+    assert TreeConfig(rounds=1).offered == (1,)
+    assert TreeConfig(rounds=0).offered == (0,)
