@@ -92,6 +92,7 @@ class ChatStream:
             try:
                 while (items := await pieces.next()) is not None:
                     if items:
+                        self._delivered.see(items)
                         yield items
                 return
             except ProviderError as failure:
@@ -175,7 +176,7 @@ class _Pieces:
         """
         items: list[StreamItem] | None = []
         while items is not None and not items:
-            items = await self._more()
+            items = await self.next()
         self._ready = items or []
 
     async def next(self) -> list[StreamItem] | None:
@@ -184,12 +185,9 @@ class _Pieces:
         Raises:
             ProviderError: Where the attempt failed.
         """
-        items, self._ready = self._ready or await self._more(), []
-        if items:
-            self._delivered.see(items)
-        return items
-
-    async def _more(self) -> list[StreamItem] | None:
+        if self._ready:
+            items, self._ready = self._ready, []
+            return items
         try:
             exchange = self._exchange or self._open()
             batch = await exchange.batch()
