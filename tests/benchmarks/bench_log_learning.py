@@ -70,12 +70,12 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         share = interval(earned[:, place].mean() / earned[:, 0].mean(), draws[:, place] / draws[:, 0])
         out[what] = {
             "utility": round(float(earned[:, place].mean()), 4),
-            "share_of_full": [round(x, 4) for x in (share.value, share.low, share.high)],
+            "share_of_full": [round(float(x), 4) for x in (share.value, share.low, share.high)],
         }
     return {
         "ways": out,
         "oracle": round(float(np.mean([run["oracle"] for run in runs])), 4),
-        "met": out["log"]["share_of_full"][0] >= BAR,
+        "met": bool(out["log"]["share_of_full"][0] >= BAR),
         "seconds": sum(run["seconds"] for run in runs),
     }
 
