@@ -100,8 +100,8 @@ class MemoryStore(Protocol):
         """``seq`` of the k best by BM25 (or the store's own ranking) that hold any word, within ``scopes`` alone."""
         ...
 
-    def common(self, words: Sequence[str]) -> dict[str, int]:
-        """How many entries hold each word."""
+    def common(self, least: int) -> dict[str, int]:
+        """Words that at least ``least`` entries hold, with the number; reads the whole index."""
         ...
 
     def forget(self, *, ids: Sequence[str] = (), agent: str | None = None, scope: str | None = None) -> int:

@@ -22,8 +22,8 @@ FUSION = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
 DEPTH = 50
 """Hits of each ranking that are fused."""
-_ASKED_WORDS = 12
-_COMMON_SHARE, _COMMON_LEAST = 0.02, 200
+_ASKED_WORDS, _READ_WORDS = 8, 64
+_COMMON_SHARE, _COMMON_LEAST, _COUNTED_LEAST = 0.005, 200, 20
 _WORD = re.compile(r"[^\W_]+")
 _REEMBED_BATCH = 256
 _PURGE_EVERY = 100
@@ -65,6 +65,8 @@ class Memory:
         self._untidy = 0
         self._queue, self._commit, self._cache = threading.Lock(), threading.Lock(), threading.Lock()
         self._table, self._seen = self._empty(), State(0, 0, 0)
+        self._common: dict[str, int] = {}
+        self._counted = _COMMON_LEAST
 
     @classmethod
     def open(cls, place: str | Path, directory: Directory, encoder: Encoder | None = None, **more: object) -> Memory:
@@ -142,11 +144,11 @@ class Memory:
             raise RequestError(f"memory: k is {k}, expected 1 to {DEPTH}")
         scopes, now = sorted(self.directory(reader).read), self.clock()
         authors = None if agents is None else sorted(agents)
-        words = self.store.by_words(self._asked(query), scopes, authors, now, DEPTH)
         (vector,) = self.encoder.encode([query])
         with self._cache:
             self._refresh()
             meaning = self._table.nearest(vector, scopes, authors, now, DEPTH)
+        words = self.store.by_words(self._asked(query), scopes, authors, now, DEPTH)
         return self._fused(words, meaning, k)
 
     def forget(self, agent: str, *, ids: Sequence[str] = (), scope: str | None = None, everything: bool = False) -> int:
@@ -239,17 +241,20 @@ class Memory:
         if now.gone > self._seen.gone:
             self._table.drop(self.store.gone(self._seen.gone))
         self._seen = now._replace(last=max(now.last, self._table.last))
+        if self._table.size > 2 * self._counted:  # counting words reads the whole index: as often as it doubles
+            self._common, self._counted = self.store.common(_COUNTED_LEAST), self._table.size
 
     def _empty(self) -> VectorTable:
         return VectorTable(self.encoder.fingerprint, self.encoder.dims)
 
     def _asked(self, query: str) -> list[str]:
         """The rarest words of a query: common ones cost much and say little."""
-        words = list(dict.fromkeys(match.group().lower() for match in _WORD.finditer(query[:MAX_TEXT])))[:200]
-        counts = {word: n for word, n in self.store.common(words).items() if n}
+        words = list(dict.fromkeys(match.group().lower() for match in _WORD.finditer(query[:MAX_TEXT])))[:_READ_WORDS]
+        common = self._common
         most = max(_COMMON_LEAST, int(_COMMON_SHARE * self._table.size))
-        rare = [word for word in sorted(counts, key=lambda word: counts[word]) if counts[word] <= most]
-        return (rare or sorted(counts, key=lambda word: counts[word])[:2])[:_ASKED_WORDS]
+        rarest = sorted(words, key=lambda word: (common.get(word, 0), -len(word)))
+        rare = [word for word in rarest if common.get(word, 0) <= most]
+        return (rare or rarest[:2])[:_ASKED_WORDS]
 
     def _fused(self, words: Sequence[int], meaning: Sequence[int], k: int) -> list[Found]:
         by_words = {seq: place for place, seq in enumerate(words, 1)}

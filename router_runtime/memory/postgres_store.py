@@ -106,13 +106,11 @@ class PostgresMemory:
         with self._using("read") as db:
             return [row[0] for row in db.execute(query, given).fetchall()]
 
-    def common(self, words: Sequence[str]) -> dict[str, int]:
+    def common(self, least: int) -> dict[str, int]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        query = """
-            SELECT word, (SELECT count(*) FROM memory_entries WHERE words @@ to_tsquery('simple', quote_literal(word)))
-            FROM unnest(%s::text[]) AS word"""
+        query = "SELECT word, ndoc FROM ts_stat('SELECT words FROM memory_entries') WHERE ndoc >= %s"
         with self._using("read") as db:
-            return dict(db.execute(query, (list(words),)).fetchall())
+            return dict(db.execute(query, (least,)).fetchall())
 
     def forget(self, *, ids: Sequence[str] = (), agent: str | None = None, scope: str | None = None) -> int:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""

@@ -38,6 +38,7 @@ _FIELDS = "id, agent, scope, text, tags, time, expires"
 _STATE = """
     SELECT (SELECT coalesce(max(seq), 0) FROM entries), (SELECT coalesce(max(n), 0) FROM gone),
         (SELECT n FROM encoded)"""
+_CACHE = "cache_size = -65536"  # 64 MB: the keyword index of 100,000 entries
 _READ_BATCH = 5000
 _BUSY_MS = 30_000
 
@@ -112,11 +113,10 @@ class SqliteMemory:
         with self._reading() as db:
             return [row[0] for row in db.execute(query, given)]
 
-    def common(self, words: Sequence[str]) -> dict[str, int]:
+    def common(self, least: int) -> dict[str, int]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
         with self._reading() as db:
-            found = [db.execute("SELECT doc FROM vocabulary WHERE term = ?", (word,)).fetchone() for word in words]
-        return {word: 0 if row is None else row[0] for word, row in zip(words, found, strict=True)}
+            return dict(db.execute("SELECT term, doc FROM vocabulary WHERE doc >= ?", (least,)).fetchall())
 
     def forget(self, *, ids: Sequence[str] = (), agent: str | None = None, scope: str | None = None) -> int:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
@@ -209,7 +209,7 @@ class SqliteMemory:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
             db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", _CACHE):
                 db.execute(f"PRAGMA {pragma}")
             db.executescript(_SCHEMA)
             self._connection = db
