@@ -21,7 +21,7 @@ def about_of(service: Service) -> dict[str, Any]:
     return {
         "log": service.router.log is not None,
         "mlflow": mlflow_address(os.environ.get("MLFLOW_TRACKING_URI", "")),
-        "agents": sorted(getattr(registry, "agents", {})),
+        "agents": {name: entry.description for name, entry in sorted(registry.agents.items())},
         "intents": sorted(registry.intents),
         "policy": {"strategy": registry.policy.strategy, "exploration": registry.policy.exploration},
         "retrain": None if bundle is None else last_retrain(bundle.path),

@@ -35,6 +35,7 @@ def overview(place: str | Path, since: float, now: float, registry: Registry) ->
             ("cells", sql.CELLS),
             ("providers", sql.PROVIDERS),
             ("tiers", sql.TIERS),
+            ("agents", sql.AGENTS),
         ):
             found[name] = _rows(db, query)
         found["series"] = {"step_s": step, "points": _series(_rows(db, sql.SERIES, since=since, step=step))}

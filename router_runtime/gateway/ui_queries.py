@@ -5,9 +5,9 @@ from __future__ import annotations
 TABLES = (
     """CREATE TEMP TABLE made AS
     SELECT decision_id, time, e[1] AS chosen, e[2] AS arm, e[3] AS tier, coalesce(e[4], e[5], 'unknown') AS label,
-        coalesce(e[6], e[7], decision_id) AS subject, e[8] AS policy, e[9] AS intent
+        coalesce(e[6], e[7], decision_id) AS subject, e[8] AS policy, e[9] AS intent, e[10] AS agent
     FROM (SELECT decision_id, time, json_extract_string(body, ['$.chosen', '$.arm', '$.tier', '$.labels[0]',
-            '$.task.domain', '$.user_hash', '$.session', '$.policy', '$.intent']) AS e
+            '$.task.domain', '$.user_hash', '$.session', '$.policy', '$.intent', '$.agent']) AS e
         FROM events WHERE kind = 'decision' AND time >= $since
         QUALIFY row_number() OVER (PARTITION BY decision_id) = 1)
     WHERE e[1] IS NOT NULL""",
@@ -66,6 +66,9 @@ SERIES = """
 TIERS = """
     SELECT coalesce(tier, 'none') AS tier, count(*) AS decisions, coalesce(sum(cost), 0) AS spent_usd,
         avg(quality) AS quality FROM whole GROUP BY ALL ORDER BY decisions DESC, tier"""
+AGENTS = """
+    SELECT agent, count(*) AS decisions, coalesce(sum(cost), 0) AS spent_usd, avg(quality) AS quality,
+        count(quality) AS labelled FROM whole WHERE agent IS NOT NULL GROUP BY ALL ORDER BY decisions DESC, agent"""
 SUBJECTS = """
     SELECT arm, sum(cost) AS cost, count(cost)::DOUBLE AS priced, coalesce(sum(quality), 0) AS quality,
         count(quality)::DOUBLE AS labelled, count(*)::DOUBLE AS decisions

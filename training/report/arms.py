@@ -21,7 +21,7 @@ MIN_SUBJECTS = 30
 MARGIN = 0.02
 """Half width of the interval of satisfaction that a claim should rest on: two points."""
 MIN_ROWS = 30
-_CERTAIN = 1 - 1e-9
+_NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Holdout:
 def find_holdout(log: ReportLog, registry: Registry | None) -> Holdout | None:
     """The experiment with a fixed-model arm and the most decisions; None where the log has none.
 
-    The registry names such arms; without it, an arm is taken for one where every choice was certain and of one model
-    while its sister arm used several.
+    The registry names such arms; without it, an arm is taken for one where nearly every decision had one model as its
+    only candidate (callers who name a model themselves are the rest).
     """
     found = [_holdout(log, name, registry) for name in _experiments(log)]
     usable = [one for one in found if one is not None]
@@ -84,10 +84,9 @@ def _fixed_model(log: ReportLog, experiment: str, arm: str, registry: Registry |
     if registry is not None and experiment in registry.experiments:
         entries = {entry.name: entry.model for entry in registry.experiments[experiment].arms}
         return entries.get(arm)
-    rows = log.frame[log.frame["arm"] == f"{experiment}/{arm}"]
-    chosen = rows["chosen"].dropna().unique()
-    certain = bool((rows["pscore"] >= _CERTAIN).all())
-    return str(chosen[0]) if certain and len(chosen) == 1 else None
+    rows = log.frame[(log.frame["arm"] == f"{experiment}/{arm}").to_numpy(dtype=np.bool_)]
+    shares = rows["chosen"][rows["alone"]].value_counts() / len(rows)
+    return str(shares.index[0]) if len(shares) and shares.iloc[0] >= _NEARLY_ALL else None
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ class ReportLog:
 
     Args:
         frame: ``time`` (UTC seconds), ``chosen, served, arm, label, tier, price_version, bundle_version`` (categories),
-            ``pscore``, ``attempts``, ``cost`` (USD, NaN = unknown), ``latency_ms`` and the answer's tokens.
+            ``pscore``, ``alone`` (one candidate), ``attempts``, ``cost`` (USD, NaN = unknown), ``latency_ms`` and the
+            answer's tokens.
         models: Names of the A models.
         action_dist: π_b, float64[n, A], 0 where not eligible.
         predicted_quality, predicted_cost: float64[n, A], NaN where nothing was said.
@@ -152,7 +153,8 @@ def _assembled(
     flat = decisions.drop_columns(["candidates", "probability", "predicted_quality", "predicted_cost"])
     frame: pd.DataFrame = flat.to_pandas()
     models = _model_names(decisions, frame)
-    _, (dist, quality, cost) = candidate_matrices(decisions, models)
+    eligible, (dist, quality, cost) = candidate_matrices(decisions, models)
+    frame["alone"] = eligible.sum(axis=1) == 1
     answering = pd.DataFrame({"decision_id": frame["decision_id"], "model": frame["served"].astype(object)})
     answering["model"] = answering["model"].fillna(frame["chosen"].astype(object))
     labels = combine(feedback, answering, rules)

@@ -1,6 +1,6 @@
 // The dashboard: signs in, asks the gateway every few seconds, shows what it says.
 
-import { showAbout, showBudgets, showHealth, showOverview } from "./panels.js";
+import { showAbout, showAgents, showBudgets, showHealth, showOverview } from "./panels.js";
 import { put } from "./draw.js";
 import { showWhy } from "./why.js";
 
@@ -43,12 +43,12 @@ async function refresh() {
     signedIn();
     page.serving.textContent = `${status.draining ? "draining" : "serving"}, ${status.active} under way`;
     showAbout(about, status);
-    showLive(status);
+    showLive(status, about);
     const found = await tried(`/ui/api/overview?hours=${page.hours.value}`, words); // a long log takes its time
     if (mine !== asked) return;
     if (found) showOverview((overview = found), openWhy);
     for (const id of PANELS) document.getElementById(id).toggleAttribute("data-stale", !found);
-    showLive(status);
+    showLive(status, about);
     say(words.join("; "));
   } catch (error) {
     if (mine !== asked) return;
@@ -58,9 +58,10 @@ async function refresh() {
   if (!paused) timer = setTimeout(refresh, EVERY_MS);
 }
 
-function showLive(status) {
+function showLive(status, about) {
   showHealth(status, overview?.providers);
   showBudgets(status.budgets, overview?.tiers);
+  showAgents(about, overview?.agents);
 }
 
 function say(text) {

@@ -139,9 +139,16 @@ export function showAbout(about, status) {
   const facts = rows.filter(([, value]) => value !== null).map(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))]);
   const link = about.mlflow ? el("p", {}, el("a", { href: about.mlflow, rel: "noopener noreferrer", target: "_blank" }, "Versions, runs and figures in MLflow")) : "";
   put("bundle", el("div", { class: "card" }, el("dl", { class: "facts" }, facts.flat()), verdict(about.retrain), link), changes(status.changes));
-  const names = [["agents", about.agents], ["intents", about.intents]].filter(([, list]) => list.length);
-  put("agents", names.length ? el("div", { class: "card" }, el("dl", { class: "facts" }, names.map(([name, list]) => [el("dt", {}, name), el("dd", {}, list.join(", "))]).flat()))
-    : empty("The registry names no agent and no intent."));
+}
+
+export function showAgents(about, rows) {
+  const found = new Map((rows ?? []).map((row) => [row.agent, row]));
+  const names = [...new Set([...Object.keys(about.agents), ...found.keys()])].sort();
+  const intents = about.intents.length ? el("p", { class: "lead" }, `Intents: ${about.intents.join(", ")}`) : "";
+  if (!names.length) return put("agents", empty("The registry names no agent."), intents);
+  const body = names.map((name) => [el("span", { title: about.agents[name] ?? "" }, name), count(found.get(name)?.decisions ?? 0),
+    dollars(found.get(name)?.spent_usd), quality(found.get(name)?.quality)]);
+  put("agents", table("Agents", ["agent", "decisions", "spent", "quality"], body), intents);
 }
 
 function verdict(retrain) {

@@ -13,7 +13,7 @@ export function showWhy(found) {
 function facts(made) {
   const rows = [["when", moment(made.time)], ["policy", made.policy], ["drawn with probability", percent(made.propensity, 1)],
     ["labels", made.labels?.join(", ") || null], ["predicted domain", made.task ? `${made.task.domain} (${percent(made.task.domain_probability)})` : null],
-    ["intent", made.intent], ["tier", made.tier], ["experiment", made.arm], ["bundle", made.bundle_version], ["prices", made.price_version],
+    ["intent", made.intent], ["agent", made.agent], ["tier", made.tier], ["experiment", made.arm], ["bundle", made.bundle_version], ["prices", made.price_version],
     ["decided in", `${made.elapsed_ms?.toFixed(2) ?? dash} ms`], ["id", el("code", {}, made.id)]];
   return el("dl", { class: "facts card" }, rows.filter(([, value]) => value !== null && value !== undefined)
     .map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]).flat());

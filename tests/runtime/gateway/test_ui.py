@@ -18,6 +18,7 @@ from router_runtime.gateway.ui_log import find_decision, time_of
 from router_runtime.outcome_log import open_log
 from router_runtime.records import uuid7
 from router_runtime.registry import ArmEntry, BudgetEntry, ExperimentEntry, IntentEntry, TierEntry
+from router_runtime.registry_agents import AgentEntry
 from tests.browser import DESKTOP, PHONE, running_browser, watched
 from tests.provider_server import ProviderServer, reply
 from tests.runtime.execution.wires import WIRES, good
@@ -54,6 +55,7 @@ def known(url):
         names={name: name for name in models},
         tiers={"free": TierEntry("free", budgets=(BudgetEntry("day", usd=2.0),))},
         intents={"refactor": IntentEntry("refactor", labels=("code",))},
+        agents={"coding": AgentEntry("coding", "writes code", models=("small",))},
         experiments={"holdout": ExperimentEntry("holdout", "user", arms)},
     )
 
@@ -134,7 +136,7 @@ def test_it_shows_the_traffic_without_errors_or_requests_that_leave(gateway, roo
     with watched(chrome, viewport, scheme) as seen:
         signed_in(seen, gateway, root)
         text = seen.page.locator("main").inner_text()
-        for shown in ("Decisions", f"{ALL}", "Saved against baseline", "large alone", "north", "refactor"):
+        for shown in ("Decisions", f"{ALL}", "Saved against baseline", "large alone", "north", "refactor", "coding"):
             assert shown in text
         assert seen.page.locator("#recent tbody tr").count() == 50
         assert seen.page.locator("#series svg rect").count() == 24

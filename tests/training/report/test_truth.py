@@ -8,6 +8,7 @@ import pytest
 from router_runtime.errors import ConfigError, DataError
 from router_runtime.registry_reader import parse_registry
 from tests.training.report.conftest import simulated
+from training.report.arms import find_holdout
 from training.report.facts import Question, gather
 from training.report.reading import read_report_log
 from training.report.reliability import ece_interval
@@ -93,6 +94,15 @@ def test_a_baseline_arm_that_is_too_small_claims_nothing_and_says_what_it_needs(
     assert facts["comparison"] is None
     assert "30 each are the least" in facts["baseline"]["refused"]["reason"]
     assert facts["baseline"]["refused"]["labelled_needed"] > 30
+
+
+def test_callers_who_name_a_model_themselves_do_not_hide_the_baseline_arm(held_log):
+    log = read_report_log(held_log)
+    arm = (log.frame["arm"] == "holdout/baseline").to_numpy()
+    named = arm & (np.arange(len(log)) % 20 == 0)
+    chosen = log.frame["chosen"].astype(object).mask(named, "cheap").astype("category")
+    found = find_holdout(dataclasses.replace(log, frame=log.frame.assign(chosen=chosen)), None)
+    assert (found.baseline, found.model, found.routed) == ("baseline", "dear", "router")
 
 
 def test_a_log_without_feedback_is_refused(tmp_path):
