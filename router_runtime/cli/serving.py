@@ -145,7 +145,8 @@ def serve(arguments: argparse.Namespace) -> int:
         state=urls[-1] if urls else None,
     )
     service = gateway.open_service(router, None if arguments.insecure_local else state, GatewaySettings(**bounds))
-    provider = _trace(service) if arguments.trace else None
+    if arguments.trace:
+        _trace(service)
 
     def started(url: str) -> None:
         gateway.say(url)
@@ -153,13 +154,11 @@ def serve(arguments: argparse.Namespace) -> int:
             print("no key is in force yet; make one with: pointsman keys create --name NAME", file=sys.stderr)
 
     gateway.make_server(service, arguments.host, arguments.port, started).run()
-    if provider is not None:
-        provider.shutdown()
     return 0
 
 
-def _trace(service: Any) -> Any:
-    """Traces from here on; what to shut down at the end."""
+def _trace(service: Any) -> None:
+    """Traces from here on."""
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
         raise ConfigError("OpenTelemetry is not installed; add it with: pip install 'pointsman[otel]'")
     from router_runtime.gateway.serve import trace  # here: extras
@@ -167,7 +166,7 @@ def _trace(service: Any) -> Any:
 
     provider = open_provider()
     trace(service, Spans(provider))
-    return provider
+    service.closing.append(provider.shutdown)
 
 
 def create_key(arguments: argparse.Namespace) -> int:

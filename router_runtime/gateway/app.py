@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -45,6 +46,9 @@ SUBJECTS = (
 )
 
 
+_CLOSE_S = 3.0
+
+
 def build_app(service: Service) -> Starlette:
     """The application; it closes the router when the server ends."""
 
@@ -56,6 +60,9 @@ def build_app(service: Service) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         await service.router.aclose()
+        for close in service.closing:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.to_thread(close), _CLOSE_S)
 
     routes: list[Route] = [route for subject in SUBJECTS for route in subject.routes(service)]
     return Starlette(

@@ -7,7 +7,7 @@ takes at most :data:`MAX_VALUES` of them; what comes later counts as ``other``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import Metric
@@ -33,6 +33,8 @@ __all__ = ["MAX_VALUES", "Metric", "Metrics", "count", "gauge"]
 
 MAX_VALUES = 200
 
+_M = TypeVar("_M", Counter, Histogram)
+
 _ANSWERS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _DECISIONS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
@@ -47,6 +49,7 @@ class Metrics:
     def __init__(self, state: Callable[[], Iterable[Metric]] = tuple) -> None:
         self._registry = CollectorRegistry()
         self._values: dict[str, set[str]] = {}
+        self._children: dict[tuple[object, tuple[str, ...]], Counter | Histogram] = {}
         self._requests = self._count("requests", "Requests for an answer", "api", "status")
         self._request_s = self._time("request_seconds", "From the request's body to the answer's end", _ANSWERS, "api")
         self._decisions = self._count("decisions", "Decisions", "model", "strategy")
@@ -74,8 +77,8 @@ class Metrics:
 
     def served(self, served: Served) -> None:
         """Counts a request for an answer; see :attr:`router_runtime.gateway.service.Service.on_served`."""
-        self._requests.labels(served.api, str(served.status)).inc()
-        self._request_s.labels(served.api).observe(served.seconds)
+        self._at(self._requests, served.api, str(served.status)).inc()
+        self._at(self._request_s, served.api).observe(served.seconds)
 
     def render(self) -> bytes:
         """Prometheus' text format."""
@@ -83,47 +86,55 @@ class Metrics:
 
     def _decided(self, event: Decided) -> None:
         decision = event.decision
-        self._decisions.labels(self._known("model", decision.chosen), self._known("strategy", decision.policy)).inc()
+        self._at(self._decisions, self._known("model", decision.chosen), self._known("strategy", decision.policy)).inc()
         self._decision_s.observe(decision.elapsed_ms / 1e3)
 
     def _deadline(self, event: DeadlineMissed) -> None:
-        self._missed.labels(event.step).inc()
+        self._at(self._missed, event.step).inc()
 
     def _finished(self, event: AttemptFinished) -> None:
         attempt = event.attempt
         provider, model = self._known("provider", attempt.provider), self._known("model", attempt.model)
-        self._attempts.labels(provider, model, self._known("outcome", attempt.error or "ok")).inc()
+        self._at(self._attempts, provider, model, self._known("outcome", attempt.error or "ok")).inc()
         if attempt.latency_ms is not None:
-            self._attempt_s.labels(provider).observe(attempt.latency_ms / 1e3)
+            self._at(self._attempt_s, provider).observe(attempt.latency_ms / 1e3)
         if attempt.first_token_ms is not None:
-            self._first_s.labels(provider).observe(attempt.first_token_ms / 1e3)
+            self._at(self._first_s, provider).observe(attempt.first_token_ms / 1e3)
         if attempt.cost_usd:
-            self._cost.labels(provider, model).inc(attempt.cost_usd)
+            self._at(self._cost, provider, model).inc(attempt.cost_usd)
         self._count_tokens(attempt, model)
 
     def _count_tokens(self, attempt: Attempt, model: str) -> None:
         kinds = (("input", attempt.input_tokens), ("output", attempt.output_tokens), ("cached", attempt.cached_tokens))
         for kind, tokens in kinds:
             if tokens:
-                self._tokens.labels(model, kind).inc(tokens)
+                self._at(self._tokens, model, kind).inc(tokens)
 
     def _refused(self, event: BudgetRefused) -> None:
         account = event.error.account
         kind = account if account.startswith("tier:") else account.partition(":")[0]  # users and keys have no end
-        self._refusals.labels(self._known("account", kind)).inc()
+        self._at(self._refusals, self._known("account", kind)).inc()
 
     def _breaker(self, event: BreakerChanged) -> None:
-        self._breakers.labels(self._known("name", event.name), event.state).inc()
+        self._at(self._breakers, self._known("name", event.name), event.state).inc()
 
     def _swapped(self, event: Swapped) -> None:
-        self._swaps.labels(event.what, "taken").inc()
+        self._at(self._swaps, event.what, "taken").inc()
 
     def _swap_refused(self, event: SwapRefused) -> None:
-        self._swaps.labels(event.what, "refused").inc()
+        self._at(self._swaps, event.what, "refused").inc()
 
     def _state(self, event: StateChanged) -> None:
         if not event.shared:
             self._lost.inc()
+
+    def _at(self, metric: _M, *labels: str) -> _M:
+        """The series of ``labels``, which must be known values; prometheus_client's own look-up takes longer."""
+        key = (metric, labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return cast(_M, child)
 
     def _known(self, label: str, value: str) -> str:
         values = self._values.setdefault(label, set())

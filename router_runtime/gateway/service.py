@@ -54,6 +54,7 @@ class Service:
         draining: True from SIGTERM on.
         on_served: Told of every request for an answer; must be quick and must not raise.
         around: Middleware outside of the gate, outermost first; traces are one.
+        closing: Called in a thread when the server ends, each for a few seconds at most.
     """
 
     router: Router
@@ -64,6 +65,7 @@ class Service:
     draining: bool = False
     on_served: list[Callable[[Served], None]] = field(default_factory=list)
     around: list[Middleware] = field(default_factory=list)
+    closing: list[Callable[[], object]] = field(default_factory=list)
 
     def tell(self, served: Served) -> None:
         """Tells the observers."""

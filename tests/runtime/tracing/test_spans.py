@@ -1,7 +1,12 @@
 """Spans of decisions, attempts and requests, as OpenTelemetry's own SDK collects them."""
 
+import os
+import subprocess
+import sys
+
 import httpx
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -10,7 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from router_runtime import Router
 from router_runtime.tracing import Spans, names
-from tests.provider_server import Close, ProviderServer
+from tests.provider_server import Close, ProviderServer, reply
 from tests.runtime.execution.wires import WIRES, good
 from tests.runtime.gateway.house import quick_engine, registry_at, running
 
@@ -88,3 +93,28 @@ def test_the_names_are_those_of_the_conventions():
     known = {value for name, value in vars(gen_ai_attributes).items() if name.startswith("GEN_AI")}
     ours = {value for value in vars(names).values() if isinstance(value, str) and value.startswith("gen_ai.")}
     assert ours <= known
+
+
+def test_what_waits_is_sent_when_the_command_ends(upstream, tmp_path):
+    """``pointsman serve --trace`` with a collector that counts what it is sent."""
+    registry = tmp_path / "registry.yaml"
+    registry.write_text(
+        f"providers: {{p: {{adapter: openai-compatible, base_url: '{upstream.url}/v1'}}}}\n"
+        "models:\n  a: {provider: p, prices: [{valid_from: 2026-04-01, input: 1, output: 1}]}\n"
+    )
+    with ProviderServer(lambda got: reply(b"", content_type="application/x-protobuf")) as collector:
+        command = [sys.executable, "-m", "router_runtime.cli", "serve", "--trace", "--insecure-local", "--port", "0"]
+        environ = {**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "600000"}
+        where = ["--registry", str(registry), "--state", str(tmp_path / "state")]
+        with subprocess.Popen([*command, *where], stderr=subprocess.PIPE, text=True, env=environ) as child:
+            url = child.stderr.readline().split()[-1]
+            assert httpx.post(f"{url}/v1/chat/completions", json=ASK).status_code == 200
+            assert collector.received == []
+            child.terminate()
+            child.communicate(timeout=30)
+        (sent,) = collector.received
+    assert sent.path == "/v1/traces"
+    found = ExportTraceServiceRequest.FromString(sent.body)
+    spans = [span.name for one in found.resource_spans for scope in one.scope_spans for span in scope.spans]
+    assert sorted(spans) == ["POST /v1/chat/completions", "chat a", "route"]
+    assert SECRET.encode() not in sent.body
