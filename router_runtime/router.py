@@ -183,6 +183,8 @@ class Router(Calling):
         weighed, choice = self._choose(weighed, seed)
         decision = self._record(weighed, choice, uuid7(now, entropy), seed, now, started)
         self.counts["decisions"] += 1
+        if options.agent is not None:
+            self.agents.history.handed(decision.id, options.agent, decision.task.domain)
         if self.settings.observers:
             self._tell(Decided(decision))
         return decision, weighed

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from router_runtime.agents.matching import AgentChoice, Task, refusal
+from router_runtime.agents.matching import Task, refusal
 from router_runtime.budgets import Limit
 from router_runtime.calling import CallOptions
 from router_runtime.errors import ConfigError
@@ -41,35 +41,28 @@ class Agent:
             ConfigError: The agent is not for this tier, tool or kind of request, or an option is the agent's own.
             NoCandidateError: No model, or no agent, may take it.
         """
-        prepared, chosen, name = self._prepare(messages, dict(options))
+        prepared, chosen = self._prepare(messages, dict(options))
         route: dict[str, Any] = {key: value for key, value in chosen.items() if key in Options._fields}
-        decision = self._roster.calling.decide_for(prepared, Options(**route))
-        return self._handed(decision, name)
+        return self._roster.calling.decide_for(prepared, Options(**route))
 
     async def complete(self, messages: Messages, **options: Unpack[CallOptions]) -> Completion:
         """As :meth:`router_runtime.calling.Calling.complete`, for this agent; raises as :meth:`route` does too."""
-        prepared, chosen, name = self._prepare(messages, dict(options))
-        completion = await self._roster.calling.complete(prepared, **chosen)
-        self._handed(completion.decision, name)
-        return completion
+        prepared, chosen = self._prepare(messages, dict(options))
+        return await self._roster.calling.complete(prepared, **chosen)
 
     def stream(self, messages: Messages, **options: Unpack[CallOptions]) -> ChatStream:
         """As :meth:`complete`, chunk by chunk."""
-        prepared, chosen, name = self._prepare(messages, dict(options))
-        stream = self._roster.calling.stream(prepared, **chosen)
-        self._handed(stream.decision, name)
-        return stream
+        prepared, chosen = self._prepare(messages, dict(options))
+        return self._roster.calling.stream(prepared, **chosen)
 
     def complete_sync(self, messages: Messages, **options: Unpack[CallOptions]) -> Completion:
         """:meth:`complete` for code without an event loop."""
-        prepared, chosen, name = self._prepare(messages, dict(options))
-        completion = self._roster.calling.complete_sync(prepared, **chosen)
-        self._handed(completion.decision, name)
-        return completion
+        prepared, chosen = self._prepare(messages, dict(options))
+        return self._roster.calling.complete_sync(prepared, **chosen)
 
     def stream_sync(self, messages: Messages, **options: Unpack[CallOptions]) -> Iterator[StreamItem]:
         """:meth:`stream` for code without an event loop."""
-        prepared, chosen, _ = self._prepare(messages, dict(options))
+        prepared, chosen = self._prepare(messages, dict(options))
         return self._roster.calling.stream_sync(prepared, **chosen)
 
     def options(self, messages: Messages, options: Mapping[str, Any]) -> tuple[Messages, CallOptions]:
@@ -77,10 +70,9 @@ class Agent:
 
         For callers that call the router themselves, such as the gateway.
         """
-        prepared, chosen, _ = self._prepare(messages, dict(options))
-        return prepared, chosen
+        return self._prepare(messages, dict(options))
 
-    def _prepare(self, messages: Messages, given: dict[str, Any]) -> tuple[Messages, CallOptions, str]:
+    def _prepare(self, messages: Messages, given: dict[str, Any]) -> tuple[Messages, CallOptions]:
         for key in _OWN:
             if key in given and given[key] not in (None, (), "auto"):
                 raise ConfigError(f"{key} is the agent's to say; call the router itself to choose it")
@@ -95,7 +87,7 @@ class Agent:
         chosen |= self._models(registry, entry, task)
         if entry.budgets:
             chosen["limits"] = (*given.get("limits", ()), *_limits(entry))
-        return _with_system(messages, entry.system), cast(CallOptions, chosen), entry.name
+        return _with_system(messages, entry.system), cast(CallOptions, chosen)
 
     def _entry(self, registry: Registry, task: Task) -> tuple[AgentEntry, dict[str, float]]:
         if self.name is None:
@@ -126,10 +118,6 @@ class Agent:
         weakest_first = sorted(entry.models, key=lambda name: registry.models[name].quality_prior)
         return weakest_first[min(int(task.complexity * len(weakest_first)), len(weakest_first) - 1)]
 
-    def _handed(self, decision: Decision, name: str) -> Decision:
-        self._roster.history.handed(decision.id, name, decision.task.domain)
-        return decision
-
 
 def _limits(entry: AgentEntry) -> list[Limit]:
     return [
@@ -143,6 +131,3 @@ def _with_system(messages: Messages, system: str) -> Messages:
         return messages
     said = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
     return [{"role": "system", "content": system}, *said]
-
-
-__all__ = ["Agent", "AgentChoice"]
