@@ -1,6 +1,6 @@
 """Time and memory of the weekly job: ``python -m tests.benchmarks.bench_retrain --out DIR``.
 
-A made-up week (1,000,000 decisions over 200,000 different prompts and ten models, softmax logging, feedback on all, a
+A made-up week (1,000,000 decisions over a table of 200,000 prompts and ten models, softmax logging, feedback on all, a
 day late on average) is written by one process; ``python -m training retrain`` then runs in another one, as a timer
 would start it, twice: the first week has no champion, the second one is judged against it. Memory is each process's own
 peak.
@@ -39,7 +39,11 @@ def measured(arguments: Sequence[str], env: dict[str, str]) -> tuple[int, str, f
 
 def run(decisions: int, prompts: int, folder: Path) -> dict[str, Any]:
     """Writes the weeks and retrains on each; JSON-ready."""
-    env = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "OMP_NUM_THREADS": "2"}
+    env = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+    }
     save_table(made_up(prompts, MODELS, logged=False), folder / "table")
     found: dict[str, Any] = {"decisions": decisions, "prompts": prompts, "models": MODELS, "load": os.getloadavg()[0]}
     for week in (1, 2):
@@ -47,9 +51,10 @@ def run(decisions: int, prompts: int, folder: Path) -> dict[str, Any]:
         log = folder / f"log-{week}"
         simulate = ["simulate", "--table", str(folder / "table"), "--policy", "softmax", "--temperature", "0.2"]
         simulate += ["--n", str(decisions), "--seed", str(week), "--start", str(start), "--delay-hours", "24"]
-        code, text, seconds, memory = measured([*simulate, "--out", str(log), "--quiet"], env)
+        code, text, seconds, memory = measured([*simulate, "--out", str(log), "--quiet", "--json"], env)
         require(code == 0, f"simulate: {text}")
-        simulated = {"seconds": round(seconds, 1), "peak_gb": round(memory, 2)}
+        asked = json.loads(text)["prompts"]
+        simulated = {"prompts": asked, "seconds": round(seconds, 1), "peak_gb": round(memory, 2)}
         window = ["--since", time.strftime("%Y-%m-%d", time.gmtime(start)), "--until"]
         window.append(time.strftime("%Y-%m-%d", time.gmtime(start + 7 * 86_400)))
         retrain = ["retrain", "--store", str(log), *window, "--out", str(folder / "champion"), "--json"]
@@ -64,6 +69,10 @@ def run(decisions: int, prompts: int, folder: Path) -> dict[str, Any]:
             "reasons": document["verdict"]["reasons"],
             "used": document["counts"]["labels.used"],
         }
+        if week == 1 and document["outcome"] != "promoted":  # the second week shall have a champion to beat
+            why = ["--force", "--reason", "benchmark", "--out", str(folder / "champion"), "--json"]
+            code, text, _, _ = measured(["promote", "--latest", *why], env)
+            require(code == 0, f"promote: {text}")
     weeks = [found["week_1"], found["week_2"]]
     found["met"] = all(week["seconds"] <= BAR_S and week["peak_gb"] <= BAR_GB for week in weeks)
     return found
@@ -78,17 +87,25 @@ def require(holds: bool, reason: str) -> None:
 def markdown(found: dict[str, Any]) -> str:
     """The figures as a table."""
     lines = [
-        f"# The weekly job: {found['decisions']:,} decisions, {found['prompts']:,} different prompts",
+        f"# The weekly job: {found['decisions']:,} decisions, {found['models']} models",
         "",
         f"Bars: {BAR_S / 60:.0f} minutes and {BAR_GB:.0f} GB on 2 cores. Load when it began: {found['load']:.1f}.",
         "",
-        "| week | seconds | peak GB | labels used | outcome | writing the log |",
-        "|---|---|---|---|---|---|",
+        "| week | prompts asked | seconds | peak GB | labels used | outcome | writing the log |",
+        "|---|---|---|---|---|---|---|",
     ]
     for week in (1, 2):
         one = found[f"week_{week}"]
         wrote = f"{one['simulate']['seconds']} s, {one['simulate']['peak_gb']} GB"
-        row = [week, one["seconds"], one["peak_gb"], f"{one['used']:,}", one["outcome"], wrote]
+        row = [
+            week,
+            f"{one['simulate']['prompts']:,}",
+            one["seconds"],
+            one["peak_gb"],
+            f"{one['used']:,}",
+            one["outcome"],
+            wrote,
+        ]
         lines.append("| " + " | ".join(map(str, row)) + " |")
     return "\n".join([*lines, "", f"Bars {'met' if found['met'] else 'MISSED'}.", ""])
 

@@ -33,11 +33,16 @@ TOPICS = 12
 WORDS = 4000
 
 
+def _word(number: int) -> str:
+    """Four letters: digits end a word for the features, so that word1 and word2 would be one."""
+    return "".join(chr(97 + number // 26**place % 26) for place in range(4))
+
+
 def made_up(prompts: int, models: int, *, logged: bool, seed: int = 0) -> Table:
     """A table whose topics are easy for some models and hard for others; ``logged`` keeps one answer per prompt."""
     rng = np.random.default_rng(seed)
     topic = rng.integers(TOPICS, size=prompts)
-    vocabulary = np.array([f"word{i}" for i in range(WORDS)])
+    vocabulary = np.array([_word(i) for i in range(WORDS)])
     first = topic * (WORDS // TOPICS)
     lengths = rng.integers(20, 120, size=prompts)
     texts = [
