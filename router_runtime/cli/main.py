@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from router_runtime.cli import commands, import_config, logs, prices, pulling, serving
+from router_runtime.cli import agents, commands, import_config, logs, prices, pulling, serving
 from router_runtime.cli.values import duration
 from router_runtime.errors import PointsmanError
 from router_runtime.registry import LATENCY_NEEDS, STRATEGIES
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--bundle", metavar="DIR", help="folder of a bundle")
     for command in (disable, enable, status):
         _add_places(command)
+    agents.register(subparsers)
     serving.register(subparsers)
     import_config.register(subparsers)
     logs.register(subparsers)
