@@ -96,8 +96,8 @@ def spot_text(spot: Mapping[str, Any]) -> list[str]:
     gain, surprise = spot["gain"], spot["surprise"]
     lines = [
         f"It took {share(spot['share'], 0)} of this label and scored {with_interval(spot['observed'], 2)}. "
-        f"{spot['best']} would have answered the same requests {points(gain)} better; against its own prediction, and "
-        f"beside the other models, it fell short by {points(_turned(surprise))}."
+        f"{spot['best']} would have answered the same requests {_plain(gain)} better; against its own prediction, and "
+        f"beside the other models, it fell short by {_plain(_turned(surprise))}."
     ]
     if spot["extra_cost_usd"] is not None:
         more = "more" if spot["extra_cost_usd"] >= 0 else "less"
@@ -108,6 +108,11 @@ def spot_text(spot: Mapping[str, Any]) -> list[str]:
     if spot["now"]:
         lines.append("Now: " + ", ".join(f"{name} {weight:g}" for name, weight in spot["now"].items()) + ".")
     return lines
+
+
+def _plain(found: Mapping[str, Any]) -> str:
+    """Points without plus signs: the sentence says which way."""
+    return points(found).replace("+", "")
 
 
 def _turned(found: Mapping[str, Any]) -> dict[str, Any]:

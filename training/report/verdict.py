@@ -19,8 +19,8 @@ def verdict(facts: Mapping[str, Any]) -> dict[str, str]:
     estimate = baseline["estimate"]
     if "refused" in estimate or estimate["cost_per_1000"] is None:
         why = estimate.get("refused", "the log has no costs")
-        sentence = f"{over[:-1]}: no claim about savings. {_capital(baseline['refused']['reason'])}, and {why}."
-        return {"status": "refused", "sentence": sentence, "note": need}
+        sentence = f"{over[:-1]}: no claim about savings, because {baseline['refused']['reason']}."
+        return {"status": "refused", "sentence": sentence, "note": f"{_capital(why)}. {need}"}
     cost, quality = estimate["cost_per_1000"], estimate["satisfaction"]["difference"]
     change = share_of(cost["difference"], cost["baseline"]["value"])
     sentence = (

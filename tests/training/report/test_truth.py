@@ -85,7 +85,7 @@ def test_a_deterministic_log_without_a_baseline_arm_is_refused_with_the_remedy(t
     facts = gather(read_report_log(tmp_path), Question())
     assert facts["verdict"]["status"] == "refused"
     assert "no claim about savings" in facts["verdict"]["sentence"]
-    assert "without chance" in facts["verdict"]["sentence"]
+    assert "without chance" in facts["verdict"]["note"]
 
 
 def test_a_baseline_arm_that_is_too_small_claims_nothing_and_says_what_it_needs(tmp_path):
@@ -109,7 +109,7 @@ def test_a_log_without_feedback_is_refused(tmp_path):
     simulated(tmp_path, 500, 0, test_rate=0.0)
     facts = gather(read_report_log(tmp_path), Question())
     assert facts["verdict"]["status"] == "refused"
-    assert "no decision of the log has feedback" in facts["verdict"]["sentence"]
+    assert facts["verdict"]["note"].startswith("No decision of the log has feedback")
 
 
 def test_what_went_wrong_is_counted(held_log):
