@@ -111,17 +111,20 @@ async def timed(session: aiohttp.ClientSession, url: str, streamed: bool, calls:
 LOADS = {"c1": (False, 100, 1), "c50": (False, 500, 50), "stream200": (True, 20, 1)}
 
 
+async def one_round(url: str, streamed: bool, calls: int, at_once: int) -> dict[str, Any]:
+    """As :func:`timed`, on warm connections of its own: servers close those that idle while others are asked."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await timed(session, url, streamed, max(10, at_once), at_once)
+        return await timed(session, url, streamed, calls, at_once)
+
+
 async def measure(urls: dict[str, str], rounds: int) -> dict[str, dict[str, dict[str, float]]]:
     """Load → server → figures."""
     found: dict[str, dict[str, list[dict[str, Any]]]] = {load: {name: [] for name in urls} for load in LOADS}
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        for url in urls.values():
-            for streamed in (False, True):
-                await timed(session, url, streamed, 20, 1)
-        for _ in range(rounds):
-            for load, (streamed, calls, at_once) in LOADS.items():
-                for name, url in urls.items():
-                    found[load][name].append(await timed(session, url, streamed, calls, at_once))
+    for _ in range(rounds):
+        for load, (streamed, calls, at_once) in LOADS.items():
+            for name, url in urls.items():
+                found[load][name].append(await one_round(url, streamed, calls, at_once))
     return {load: {name: summary(rows) for name, rows in servers.items()} for load, servers in found.items()}
 
 
