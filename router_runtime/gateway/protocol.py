@@ -53,7 +53,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_came()
         if len(self.connections) > self.settings.max_connections:
-            self.app = full  # type: ignore[assignment]
+            self.app = full
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

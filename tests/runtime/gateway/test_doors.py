@@ -134,8 +134,8 @@ def test_a_key_bounds_the_tier(gateway: Gateway) -> None:
 
 
 def test_a_keys_budget_ends(gateway: Gateway) -> None:
-    key = gateway.key(budget_usd=0.03, budget_window="day")
-    answers = [ask(gateway, key, max_tokens=5) for _ in range(400)]
+    key = gateway.key(budget_usd=0.005, budget_window="day")
+    answers = [ask(gateway, key, max_tokens=5) for _ in range(40)]
     statuses = [answer.status_code for answer in answers]
     assert statuses[0] == 200
     assert statuses[-1] == 429
