@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from router_runtime.chat import ChatChunk
 from router_runtime.errors import GatewayRefusal, PointsmanError
 from router_runtime.execution import ChatStream, StreamItem
+from router_runtime.gateway.agents_api import prepared
 from router_runtime.gateway.asking import options_of
 from router_runtime.gateway.auth import Caller
 from router_runtime.gateway.formats import Asked, Encoder, Format, Head
@@ -83,12 +84,12 @@ class Turn:
         asked = self._form.read(body)
         self._streamed = asked.streamed
         options = options_of(asked.chat, self._caller, service.router.current_registry(), service.clock())
-        messages = asked.chat.get("messages")
+        messages, options = prepared(service.router, asked.chat.get("messages"), options)
         if asked.streamed:
-            async with service.router.stream(messages, **options) as stream:  # type: ignore[arg-type]
+            async with service.router.stream(messages, **options) as stream:
                 await self._pass_on(asked, stream)
         else:
-            completion = await service.router.complete(messages, **options)  # type: ignore[arg-type]
+            completion = await service.router.complete(messages, **options)
             self._saw(completion.decision, completion.served, completion.attempts)
             self.status = 200
             headers = headers_of(completion.decision, completion.served, completion.cost_usd)

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from router_runtime.errors import PointsmanError
 from router_runtime.gateway import (
     admin,
+    agents_api,
     anthropic_api,
     health_api,
     metrics_api,
@@ -38,6 +39,7 @@ SUBJECTS = (
     responses_api,
     health_api,
     models_api,
+    agents_api,
     routing_api,
     openapi,
     metrics_api,

@@ -63,7 +63,7 @@ def options_of(body: Mapping[str, Any], caller: Caller, registry: Registry, now:
 
 
 def model_options(model: Any, registry: Registry) -> dict[str, Any]:
-    """What ``model`` asks for: a choice (``auto``…), an intent's, or one model without a choice.
+    """What ``model`` asks for: a choice (``auto``…), an intent's, an agent's, or one model without a choice.
 
     Raises:
         GatewayRefusal: It is no text.
@@ -81,8 +81,14 @@ def model_options(model: Any, registry: Registry) -> dict[str, Any]:
         if name not in registry.intents:
             raise UnknownModelError(f"no intent {name[:100]!r}{did_you_mean(name[:100], registry.intents)}")
         return {"intent": name}
+    if model.startswith("agent/"):
+        name = model.removeprefix("agent/")
+        if name != "auto" and name not in registry.agents:
+            raise UnknownModelError(f"no agent {name[:100]!r}{did_you_mean(name[:100], registry.agents)}")
+        return {"agent": name}
     if model not in registry.names:
         known = [*registry.names, *AUTO, *(f"intent/{intent}" for intent in registry.intents)]
+        known += [f"agent/{agent}" for agent in registry.agents]
         raise UnknownModelError(f"no model or alias {model[:100]!r}{did_you_mean(model[:100], known)}")
     return {"model": model}
 

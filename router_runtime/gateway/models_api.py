@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from router_runtime.errors import UnknownModelError
+from router_runtime.gateway.agents_api import is_open_to
 from router_runtime.gateway.asking import AUTO
 from router_runtime.gateway.auth import Caller
 from router_runtime.gateway.service import Service
@@ -41,8 +42,9 @@ def routes(service: Service) -> list[Route]:
 
 
 def _rows(registry: Registry, caller: Caller) -> Iterator[dict[str, Any]]:
-    """The choices, the intents, and the models that the caller's tier allows."""
-    for name in (*AUTO, *(f"intent/{intent}" for intent in registry.intents)):
+    """The choices, the intents, the agents, and the models that the caller's tier allows."""
+    agents = [name for name, entry in registry.agents.items() if is_open_to(entry, caller)]
+    for name in (*AUTO, *(f"intent/{intent}" for intent in registry.intents), *(f"agent/{agent}" for agent in agents)):
         yield _row(name, "pointsman", 0.0)
     tier = registry.tiers.get(caller.tier) if caller.tier is not None else None
     allowed = None if tier is None else tier.models

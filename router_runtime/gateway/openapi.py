@@ -79,6 +79,11 @@ def _paths() -> JSON:
             "get": _operation("One model", _replies("Model", "Error"))
             | {"parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]}
         },
+        "/v1/agents": {"get": _operation("List agents", _replies("AgentList", "Error"))},
+        "/v1/agents/{agent}": {
+            "get": _operation("One agent", _replies("Agent", "Error"))
+            | {"parameters": [{"name": "agent", "in": "path", "required": True, "schema": {"type": "string"}}]}
+        },
         "/health": {"get": _open("Whether the process answers", "Status")},
         "/ready": {"get": _open("Whether it wants traffic", "Status", "Status")},
         "/openapi.json": {"get": _open("This document", "Document")},

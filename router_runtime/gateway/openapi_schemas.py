@@ -34,7 +34,7 @@ def _ref(name: str) -> JSON:
 
 _MODEL: JSON = {
     "anyOf": [{"enum": ["auto", "auto:cost", "auto:quality", "auto:balanced"]}, _NAME],
-    "description": "auto, auto:cost, auto:quality, auto:balanced, intent/NAME, or a model, which bypasses the choice",
+    "description": "auto, auto:cost, auto:quality, auto:balanced, intent/NAME, agent/NAME, or a model",
 }
 _PRICE: JSON = {"anyOf": [_USD, _object(input=_USD, output=_USD) | {"additionalProperties": False}]}
 #: Extras that are understood beside the messages, too.
@@ -153,6 +153,8 @@ SCHEMAS: dict[str, JSON] = {
     "Accepted": _object("accepted", accepted=_COUNT),
     "Model": _object("id object created owned_by", id=_TEXT, object={"const": "model"}, created=_COUNT, owned_by=_TEXT),
     "ModelList": _object("object data", object={"const": "list"}, data={"type": "array", "items": _ref("Model")}),
+    "Agent": _object("id object description", id=_TEXT, object={"const": "agent"}, description=_TEXT),
+    "AgentList": _object("object data", object={"const": "list"}, data={"type": "array", "items": _ref("Agent")}),
     "Status": _object("status", status=_TEXT),
     "Document": _object("openapi", openapi=_TEXT),
     "Error": _object(

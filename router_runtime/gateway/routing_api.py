@@ -12,11 +12,13 @@ from starlette.routing import Route
 
 from router_runtime.errors import GatewayRefusal
 from router_runtime.explain import explain
+from router_runtime.gateway.agents_api import prepared
 from router_runtime.gateway.asking import options_of
 from router_runtime.gateway.reading import items, maybe_obj, refuse, text, truth
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.telling import headers_of, reason
 from router_runtime.gateway.wire import read_json
+from router_runtime.messages import Messages
 from router_runtime.options import Options, RouteOptions
 from router_runtime.records import Feedback, FeedbackSource, to_dict
 
@@ -30,10 +32,10 @@ def routes(service: Service) -> list[Route]:
     async def route(request: Request) -> JSONResponse:
         body = read_json(await request.body())
         explained = truth(body.pop("explain", None), "explain")
-        options = _route_options(service, request, body)
         messages = body.get("messages")
         if not isinstance(messages, str | list):
             raise refuse("messages", "a text or a list of messages")
+        messages, options = _route_options(service, request, body, messages)
         influences = None
         if explained:
             found = await asyncio.to_thread(lambda: explain(service.router, messages, **options))
@@ -64,14 +66,16 @@ def routes(service: Service) -> list[Route]:
     return [Route("/v1/route", route, methods=["POST"]), Route("/v1/feedback", feedback, methods=["POST"])]
 
 
-def _route_options(service: Service, request: Request, body: Mapping[str, Any]) -> RouteOptions:
+def _route_options(
+    service: Service, request: Request, body: Mapping[str, Any], messages: Messages
+) -> tuple[Messages, RouteOptions]:
     registry = service.router.current_registry()
     given = options_of({"model": "auto", **body}, request.state.caller, registry, service.clock())
     if extra := set(given.get("extra") or ()) - {"max_tokens", "max_completion_tokens", "temperature", "top_p"}:
         name = sorted(extra)[0][:100]
         raise GatewayRefusal(f"no field {name!r} in /v1/route", status=400, code="unknown_field", param=name)
-    options = {name: value for name, value in given.items() if name in Options._fields}
-    return cast(RouteOptions, options)
+    said, chosen = prepared(service.router, messages, given)
+    return said, cast(RouteOptions, {name: value for name, value in chosen.items() if name in Options._fields})
 
 
 def _feedback(row: Mapping[str, Any], place: str, now: float) -> Feedback:
@@ -101,3 +105,5 @@ def _store(service: Service, rows: list[Feedback]) -> None:
         if not log.offer(row):  # the queue is full: wait for it
             log.append(row)
     log.append(rows[-1])
+    for row in rows:
+        service.router.agents.history.learn(row.decision_id, row.value)

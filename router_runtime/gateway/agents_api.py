@@ -1,0 +1,75 @@
+"""Agents over HTTP: ``"model": "agent/coding"`` where a model is named, and ``/v1/agents`` to list them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from router_runtime.calling import CallOptions
+from router_runtime.errors import UnknownModelError
+from router_runtime.gateway.auth import Caller
+from router_runtime.gateway.reading import refuse
+from router_runtime.gateway.service import Service
+from router_runtime.messages import Messages
+from router_runtime.registry_agents import AgentEntry
+from router_runtime.registry_yaml import did_you_mean
+from router_runtime.router import Router
+
+
+def routes(service: Service) -> list[Route]:
+    """The endpoints."""
+
+    def rows(caller: Caller) -> dict[str, dict[str, Any]]:
+        agents = service.router.current_registry().agents
+        return {name: _row(entry) for name, entry in agents.items() if is_open_to(entry, caller)}
+
+    async def listed(request: Request) -> JSONResponse:
+        return JSONResponse({"object": "list", "data": list(rows(request.state.caller).values())})
+
+    async def one(request: Request) -> JSONResponse:
+        found, name = rows(request.state.caller), request.path_params["agent"]
+        if name not in found:
+            raise UnknownModelError(f"no agent {name[:100]!r}{did_you_mean(name[:100], found)}")
+        return JSONResponse(found[name])
+
+    return [Route("/v1/agents", listed, methods=["GET"]), Route("/v1/agents/{agent}", one, methods=["GET"])]
+
+
+def is_open_to(entry: AgentEntry, caller: Caller) -> bool:
+    """Whether the caller's key opens a tier that the agent is for; a key without tiers may name any."""
+    return entry.tiers is None or not caller.tiers or bool(entry.tiers & set(caller.tiers))
+
+
+def prepared(router: Router, messages: Any, options: Mapping[str, Any]) -> tuple[Messages, CallOptions]:
+    """What the router is asked: as given, or on behalf of the agent that ``options["agent"]`` names.
+
+    Raises:
+        ConfigError: The agent is not for this tier, tool or kind of request.
+        NoCandidateError: No agent may take the task.
+        GatewayRefusal, RequestError: The messages cannot be read.
+    """
+    name = options.get("agent")
+    if name is None:
+        return cast(Messages, messages), cast(CallOptions, options)
+    if not isinstance(messages, str | list):
+        raise refuse("messages", "a text or a list of messages")
+    others = {key: value for key, value in options.items() if key != "agent"}
+    return router.agent(name).options(messages, others)
+
+
+def _row(entry: AgentEntry) -> dict[str, Any]:
+    """What callers may know: not the system prompt, and not which models answer."""
+    return {
+        "id": f"agent/{entry.name}",
+        "object": "agent",
+        "description": entry.description,
+        "strategy": entry.strategy,
+        "labels": list(entry.labels),
+        "intent": entry.intent,
+        "tiers": None if entry.tiers is None else sorted(entry.tiers),
+        "tools": None if entry.tools is None else sorted(entry.tools),
+    }
