@@ -21,14 +21,16 @@ DOMAIN_WEIGHT, WORDS_WEIGHT, SIGNAL_WEIGHT, HISTORY_WEIGHT = 1.0, 0.5, 1.0, 0.5
 """Of the learned task head, the description, what the request carries (a picture, tools), and the history."""
 
 _KIN: Mapping[str, str] = {
-    "code": "code coding programming python program software function computer human_eval mbpp livecodebench crux",
+    "code": "code coding programming python software computer human_eval mbpp livecodebench crux",
     "math": "math mathematics algebra arithmetic gsm gsm8k mgsm aime geometry",
-    "reasoning": "reasoning logic puzzle logicgrid zebra commonsense",
-    "knowledge": "knowledge mmlu trivia qa natural history law biology chemistry physics health medicine economics "
-    "philosophy psychology business engineering gpqa openbook anatomy",
+    "reasoning": "reasoning logic puzzle logicgrid zebra",
+    "science": "science biology chemistry physics health medicine anatomy engineering gpqa astronomy clinical",
+    "knowledge": "knowledge mmlu trivia qa history law economics econometrics philosophy psychology business openbook",
     "chat": "chat conversation dialogue",
     "writing": "writing essay story commongen",
-    "agents": "agents agent tools function-calling live multi_turn",
+    "agents": "agents agent multi_turn",
+    "tool_use": "tool_use tool tools bfcl",
+    "commonsense": "commonsense arc_challenge",
 }
 """Words of benchmarks and domains that stand for a label."""
 
@@ -150,19 +152,29 @@ def likeness(entries: tuple[AgentEntry, ...]) -> Likeness:
     return Likeness({one.name: f"{' '.join(one.labels)} {one.description}" for one in entries})
 
 
-@lru_cache(maxsize=4096)
-def _domain_stems(domain: str) -> frozenset[str]:
-    return frozenset(stems(domain.replace("/", " ")))
-
-
 @lru_cache(maxsize=1024)
 def _label_stems(label: str) -> frozenset[str]:
     return frozenset(stems(f"{label} {_KIN.get(label, '')}"))
+
+
+@lru_cache(maxsize=4096)
+def _kin_of(domain: str) -> frozenset[str]:
+    """The labels that a domain's name stands for, told by its last part where that says anything.
+
+    ``mmlu_pro/math`` is mathematics and not knowledge, although ``mmlu`` alone is knowledge.
+    """
+    for part in (domain.rpartition("/")[2], domain):
+        found = frozenset(stems(part))
+        kin = frozenset(label for label in _KIN if found & _label_stems(label))
+        if kin:
+            return kin
+    return frozenset()
 
 
 def affinity(entry: AgentEntry, domain: str) -> float:
     """Whether the agent is for a domain of the task head: 1 by its name, .8 by a word that stands for it, else 0."""
     if domain in entry.labels:
         return 1.0
-    found = _domain_stems(domain)
-    return 0.8 if any(found & _label_stems(label) for label in entry.labels) else 0.0
+    last = frozenset(stems(domain.rpartition("/")[2]))
+    known = _kin_of(domain)
+    return 0.8 if any(label in known or last & _label_stems(label) for label in entry.labels) else 0.0
