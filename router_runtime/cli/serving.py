@@ -50,6 +50,9 @@ def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--registry", default=str(DEFAULT_REGISTRY), metavar="FILE", help="registry.yaml")
     parser.add_argument("--log", metavar="STORE", help="folder or URL of the outcome log (default: none)")
     parser.add_argument("--log-prompts", default="none", choices=LOG_PROMPTS, help="what the log keeps of a prompt")
+    parser.add_argument(
+        "--memory", metavar="PLACE", help="file or postgresql:// URL of what agents share (default: none)"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=_port, default=8080, help="port; 0 takes a free one (default 8080)")
     parser.add_argument(
@@ -145,6 +148,8 @@ def serve(arguments: argparse.Namespace) -> int:
         state=urls[-1] if urls else None,
     )
     service = gateway.open_service(router, None if arguments.insecure_local else state, GatewaySettings(**bounds))
+    if arguments.memory is not None:
+        gateway.remember(service, arguments.memory)
     if arguments.trace:
         _trace(service)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, cast
 
 from starlette.requests import Request
@@ -10,10 +11,12 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from router_runtime.calling import CallOptions
-from router_runtime.errors import UnknownModelError
+from router_runtime.errors import GatewayRefusal, UnknownModelError
+from router_runtime.gateway.asking import options_of
 from router_runtime.gateway.auth import Caller
 from router_runtime.gateway.reading import refuse
 from router_runtime.gateway.service import Service
+from router_runtime.gateway.wire import read_json
 from router_runtime.messages import Messages
 from router_runtime.registry_agents import AgentEntry
 from router_runtime.registry_yaml import did_you_mean
@@ -36,7 +39,25 @@ def routes(service: Service) -> list[Route]:
             raise UnknownModelError(f"no agent {name[:100]!r}{did_you_mean(name[:100], found)}")
         return JSONResponse(found[name])
 
-    return [Route("/v1/agents", listed, methods=["GET"]), Route("/v1/agents/{agent}", one, methods=["GET"])]
+    async def match(request: Request) -> JSONResponse:
+        body = read_json(await request.body())
+        if unknown := set(body) - {"messages", "tier", "intent"}:
+            raise GatewayRefusal(f"no field {sorted(unknown)[0][:100]!r}", status=400, code="unknown_field")
+        registry, caller = service.router.current_registry(), request.state.caller
+        options = options_of({**body, "model": "auto"}, caller, registry, service.clock())
+        messages = body.get("messages")
+        if not isinstance(messages, str | list):
+            raise refuse("messages", "a text or a list of messages")
+        choice = service.router.agents.match(messages, tier=options["tier"], intent=options.get("intent"))
+        visible = rows(caller)
+        refused = {name: reason for name, reason in choice.refused.items() if name in visible}
+        return JSONResponse({**asdict(choice), "refused": refused})
+
+    return [
+        Route("/v1/agents", listed, methods=["GET"]),
+        Route("/v1/agents/match", match, methods=["POST"]),
+        Route("/v1/agents/{agent}", one, methods=["GET"]),
+    ]
 
 
 def is_open_to(entry: AgentEntry, caller: Caller) -> bool:

@@ -19,6 +19,7 @@ from router_runtime.gateway import (
     agents_api,
     anthropic_api,
     health_api,
+    memory_api,
     metrics_api,
     models_api,
     openai_api,
@@ -40,6 +41,7 @@ SUBJECTS = (
     health_api,
     models_api,
     agents_api,
+    memory_api,
     routing_api,
     openapi,
     metrics_api,
@@ -60,7 +62,9 @@ def build_app(service: Service) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        tidying = asyncio.create_task(memory_api.tidy(service))
         yield
+        tidying.cancel()
         await service.router.aclose()
         for close in service.closing:
             with suppress(TimeoutError):

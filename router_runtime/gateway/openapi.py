@@ -84,6 +84,12 @@ def _paths() -> JSON:
             "get": _operation("One agent", _replies("Agent", "Error"))
             | {"parameters": [{"name": "agent", "in": "path", "required": True, "schema": {"type": "string"}}]}
         },
+        "/v1/agents/match": _post("Say who would take a task", "MatchRequest", "Match", "Error"),
+        "/v1/memory": {
+            **_post("Remember something", "MemoryWrite", "Remembered", "Error"),
+            "delete": _post("Forget what an agent wrote", "MemoryForget", "Forgotten", "Error")["post"],
+        },
+        "/v1/memory/search": _post("Find what an agent may read", "MemorySearch", "MemoryList", "Error"),
         "/health": {"get": _open("Whether the process answers", "Status")},
         "/ready": {"get": _open("Whether it wants traffic", "Status", "Status")},
         "/openapi.json": {"get": _open("This document", "Document")},

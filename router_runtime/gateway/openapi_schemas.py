@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+from router_runtime.gateway.openapi_memory import MEMORY_SCHEMAS
 from router_runtime.records import FeedbackSource
 from router_runtime.registry import CAPABILITIES, LATENCY_NEEDS, STRATEGIES
 
@@ -155,6 +156,7 @@ SCHEMAS: dict[str, JSON] = {
     "ModelList": _object("object data", object={"const": "list"}, data={"type": "array", "items": _ref("Model")}),
     "Agent": _object("id object description", id=_TEXT, object={"const": "agent"}, description=_TEXT),
     "AgentList": _object("object data", object={"const": "list"}, data={"type": "array", "items": _ref("Agent")}),
+    **MEMORY_SCHEMAS,
     "Status": _object("status", status=_TEXT),
     "Document": _object("openapi", openapi=_TEXT),
     "Error": _object(

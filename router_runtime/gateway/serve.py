@@ -23,6 +23,8 @@ from router_runtime.gateway.protocol import protocol_of
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.settings import GatewaySettings
 from router_runtime.hooks import RouterEvent, Swapped, SwapRefused
+from router_runtime.memory import Memory
+from router_runtime.memory.access import by_registry
 from router_runtime.router import Router
 
 if TYPE_CHECKING:
@@ -51,6 +53,19 @@ def open_router(bundle: str | None, registry: str, state_dir: Path, log: str | N
     router = Router.open(bundle, registry=registry, state_dir=state_dir, log=log, budgets=budgets, **settings)
     router.listen(say_swaps)
     return router
+
+
+def remember(service: Service, place: str) -> None:
+    """Opens the memory that agents share: a file, or ``postgresql://…``.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
+    router = service.router
+    memory = Memory.open(place, by_registry(lambda: router.current_registry().agents), clock=service.clock)
+    memory.store.state()  # now rather than at the first request
+    service.memory = memory
+    service.closing.append(memory.close)
 
 
 def trace(service: Service, spans: Spans) -> None:

@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from router_runtime.gateway.keys import Keys
 from router_runtime.gateway.limits import Limits
 from router_runtime.gateway.settings import GatewaySettings
+from router_runtime.memory import Memory
 from router_runtime.records import Decision
 from router_runtime.router import Router
 
@@ -50,6 +51,7 @@ class Service:
         keys: Who may enter; None lets everyone in (loopback only, see ``serve``).
         limits: Rates and numbers of requests.
         settings: Bounds.
+        memory: What agents share; None keeps none.
         clock: UTC seconds since the epoch.
         draining: True from SIGTERM on.
         on_served: Told of every request for an answer; must be quick and must not raise.
@@ -61,6 +63,7 @@ class Service:
     keys: Keys | None
     limits: Limits
     settings: GatewaySettings = field(default_factory=GatewaySettings)
+    memory: Memory | None = None
     clock: Callable[[], float] = time.time
     draining: bool = False
     on_served: list[Callable[[Served], None]] = field(default_factory=list)

@@ -12,7 +12,7 @@ from router_runtime.execution import Engine, RetrySettings
 from router_runtime.execution.retry import RetryBudget
 from router_runtime.gateway.keys import Keys, create_key
 from router_runtime.gateway.limits import Limits
-from router_runtime.gateway.serve import Server, make_server, trace
+from router_runtime.gateway.serve import Server, make_server, remember, trace
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.settings import GatewaySettings
 from router_runtime.providers.catalog import adapter
@@ -59,6 +59,7 @@ def running(
     settings: GatewaySettings | None = None,
     open_door: bool = False,
     spans: Any = None,
+    memory: Path | None = None,
     **router: Any,
 ) -> Iterator[Gateway]:
     """A gateway around a router of ``known``."""
@@ -66,6 +67,8 @@ def running(
     made = Router.open(registry=known, **{"engine": quick_engine(), "state_dir": None, **router})
     rates = None if made.settings.state is None else made.settings.state.rates
     service = Service(made, None if open_door else Keys(home), Limits(chosen, rates=rates), chosen)
+    if memory is not None:
+        remember(service, str(memory))
     if spans is not None:
         trace(service, spans)
     listening = threading.Event()
