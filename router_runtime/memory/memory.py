@@ -11,7 +11,7 @@ from pathlib import Path
 
 from router_runtime.errors import MemoryRefused, RequestError, StoreError
 from router_runtime.memory.access import Access, Directory
-from router_runtime.memory.encoders import Encoder, HashEncoder, packed
+from router_runtime.memory.encoders import ClosingEncoder, Encoder, HashEncoder, packed
 from router_runtime.memory.entries import Entry, Found, MemoryStore, State
 from router_runtime.memory.sqlite_store import SqliteMemory, said
 from router_runtime.memory.vectors import VectorTable
@@ -23,7 +23,7 @@ FUSION = 60
 DEPTH = 50
 """Hits of each ranking that are fused."""
 _ASKED_WORDS, _READ_WORDS = 8, 64
-_COMMON_SHARE, _COMMON_LEAST, _COUNTED_LEAST = 0.005, 200, 20
+_COMMON_SHARE, _COMMON_LEAST, _COUNTED_LEAST, _TOO_COMMON = 0.005, 200, 20, 8
 _WORD = re.compile(r"[^\W_]+")
 _REEMBED_BATCH = 256
 _PURGE_EVERY = 100
@@ -192,8 +192,10 @@ class Memory:
         return done
 
     def close(self) -> None:
-        """Closes the store."""
+        """Closes the store, and the encoder's connections where it has any."""
         self.store.close()
+        if isinstance(self.encoder, ClosingEncoder):
+            self.encoder.close()
 
     def access(self, agent: str) -> Access:
         """What ``agent`` may do."""
@@ -253,8 +255,9 @@ class Memory:
         common = self._common
         most = max(_COMMON_LEAST, int(_COMMON_SHARE * self._table.size))
         rarest = sorted(words, key=lambda word: (common.get(word, 0), -len(word)))
-        rare = [word for word in rarest if common.get(word, 0) <= most]
-        return (rare or rarest[:2])[:_ASKED_WORDS]
+        rare = [word for word in rarest if common.get(word, 0) <= most][:_ASKED_WORDS]
+        # Words of every twentieth entry rank nothing that the vectors do not rank better, at ten times the cost.
+        return rare or [word for word in rarest if common.get(word, 0) <= _TOO_COMMON * most][:2]
 
     def _fused(self, words: Sequence[int], meaning: Sequence[int], k: int) -> list[Found]:
         by_words = {seq: place for place, seq in enumerate(words, 1)}

@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS entries (
     text TEXT NOT NULL, tags TEXT NOT NULL, time REAL NOT NULL, expires REAL, encoder TEXT NOT NULL,
     vector BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS entries_scope ON entries (scope, seq);
+CREATE INDEX IF NOT EXISTS entries_place ON entries (seq, scope, agent, expires);
 CREATE INDEX IF NOT EXISTS entries_expires ON entries (expires) WHERE expires IS NOT NULL;
 CREATE INDEX IF NOT EXISTS entries_encoder ON entries (encoder);
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(text, tags, content='entries', content_rowid='seq');
@@ -103,7 +104,7 @@ class SqliteMemory:
         asked = " OR ".join(f'"{word}"' for word in words)
         authors = "" if agents is None else " AND e.agent IN (SELECT value FROM json_each(:agents))"
         query = f"""
-            SELECT e.seq FROM words JOIN entries e ON e.seq = words.rowid
+            SELECT e.seq FROM words JOIN entries e INDEXED BY entries_place ON e.seq = words.rowid
             WHERE words MATCH :asked AND e.scope IN (SELECT value FROM json_each(:scopes))
                 AND (e.expires IS NULL OR e.expires > :now){authors}
             ORDER BY bm25(words), e.seq DESC LIMIT :k"""  # noqa: S608 - our own text

@@ -1,7 +1,7 @@
-"""Ranking by vectors: all of them in one matrix, compared exactly.
+"""Ranking by vectors: all of them in one matrix; of many, those are compared whose signs agree best with the query's.
 
-100,000 vectors of 192 numbers are 77 MB and take a few milliseconds; an approximate index would save less than it
-costs in recall, dependencies and deletion. What outgrows one machine's memory belongs into several stores.
+Reading 100,000 vectors of 192 numbers (77 MB) takes about 8 ms, their signs (2.4 MB) 1 ms; the angle between two
+vectors shows in the signs that differ (Charikar 2002). A graph index would save little more, and would have to forget.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from router_runtime.memory.entries import Placed, Vector
 
 _GROWTH = 1.5
 _ROOM = 1024
+_FEW = 20_000
+"""So many vectors, and fewer, are compared one and all."""
+_SHORTLIST = 5_000
+"""Of more, so many: a hundred times what is asked for."""
+_NEVER = np.uint16(np.iinfo(np.uint16).max)
 
 
 class VectorTable:
@@ -45,7 +50,8 @@ class VectorTable:
         self._scope, self._agent = np.zeros(rows, dtype=np.int32), np.zeros(rows, dtype=np.int32)
         self._expires = np.full(rows, np.inf)
         self._ranked = np.zeros(rows, dtype=np.bool_)
-        for name in ("_matrix", "_seq", "_scope", "_agent", "_expires", "_ranked"):
+        self._signs = np.zeros((rows, -(-self.dims // 64)), dtype=np.uint64)
+        for name in ("_matrix", "_seq", "_scope", "_agent", "_expires", "_ranked", "_signs"):
             if n:
                 getattr(self, name)[:n] = old[name][:n]
 
@@ -64,40 +70,57 @@ class VectorTable:
         self._ranked[here] = ranked
         good = [one.vector for one in rows if one.encoder == self.encoder]
         if good:
-            self._matrix[self.size : end][ranked] = unpacked(good, self.dims)
+            vectors = unpacked(good, self.dims)
+            self._matrix[here][ranked] = vectors
+            self._signs[here][ranked] = self._signs_of(vectors)
         self.size = end
 
     def drop(self, seqs: Sequence[int]) -> None:
         """Ranks these no more, and overwrites their vectors."""
         rows = np.isin(self._seq[: self.size], seqs).nonzero()[0]
         self._ranked[rows] = False
-        self._matrix[rows] = 0.0
+        self._matrix[rows], self._signs[rows] = 0.0, 0
 
     def nearest(
         self, query: Vector, scopes: Collection[str], agents: Collection[str] | None, now: float, k: int
     ) -> list[int]:
         """``seq`` of the k most alike that may be read, best first; of two alike the newer first."""
         allowed = self._allowed(scopes, agents, now)
-        places = allowed.nonzero()[0]
-        if not len(places):
-            return []
-        if len(places) < self.size // 4:
-            alike = self._matrix[places] @ query
-        else:
-            alike = (self._matrix[: self.size] @ query)[places]
-        k = min(k, len(places))
-        best = np.argpartition(-alike, k - 1)[:k] if k < len(places) else np.arange(len(places))
-        order = best[np.lexsort((-places[best], -alike[best]))]
-        return [int(self._seq[places[i]]) for i in order if alike[i] > 0]
+        places = self._shortlist(query, allowed) if np.count_nonzero(allowed) > _FEW else allowed.nonzero()[0]
+        far = -(self._matrix[places] @ query)
+        best = np.argpartition(far, k - 1)[:k] if k < len(far) else np.arange(len(far))
+        seqs = self._seq[places[best]]
+        order = np.lexsort((-seqs, far[best]))
+        return [int(seqs[i]) for i in order if far[best[i]] < 0]
+
+    def _shortlist(self, query: Vector, allowed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """Places of those whose signs differ least from the query's."""
+        asked = self._signs_of(query[None])[0]
+        differ = np.zeros(self.size, dtype=np.uint16)
+        for column, bits in enumerate(asked):
+            differ += np.bitwise_count(self._signs[: self.size, column] ^ bits)
+        differ[~allowed] = _NEVER
+        return np.argpartition(differ, _SHORTLIST)[:_SHORTLIST]
+
+    def _signs_of(self, vectors: Vector) -> npt.NDArray[np.uint64]:
+        """One bit for each number, uint64 [n, dims / 64]."""
+        bits = np.packbits(vectors > 0, axis=1)
+        wide = np.zeros((len(vectors), self._signs.shape[1] * 8), dtype=np.uint8)
+        wide[:, : bits.shape[1]] = bits
+        return wide.view(np.uint64)
 
     def _allowed(self, scopes: Collection[str], agents: Collection[str] | None, now: float) -> npt.NDArray[np.bool_]:
         n = self.size
-        codes = [self._names[scope] for scope in scopes if scope in self._names]
-        allowed = np.isin(self._scope[:n], codes) & self._ranked[:n] & (self._expires[:n] > now)
+        allowed = self._named(scopes)[self._scope[:n]] & self._ranked[:n] & (self._expires[:n] > now)
         if agents is not None:
-            authors = [self._names[f"\0{agent}"] for agent in agents if f"\0{agent}" in self._names]
-            allowed &= np.isin(self._agent[:n], authors)
+            allowed &= self._named(f"\0{agent}" for agent in agents)[self._agent[:n]]
         return allowed
+
+    def _named(self, names: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """Which codes are among ``names``, bool by code: looking 100,000 up takes a tenth of ``np.isin``'s time."""
+        chosen = np.zeros(len(self._names) + 1, dtype=np.bool_)
+        chosen[[self._names[name] for name in names if name in self._names]] = True
+        return chosen
 
     def _code(self, name: str) -> int:
         return self._names.setdefault(name, len(self._names))
