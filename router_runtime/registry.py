@@ -12,7 +12,7 @@ from typing import Literal
 
 from router_runtime.errors import UnknownModelError
 from router_runtime.records import LatencyNeed
-from router_runtime.registry_agents import AgentEntry, DispatchEntry
+from router_runtime.registry_agents import AgentEntry, DispatchEntry, EndpointEncoderEntry, OnnxEncoderEntry
 from router_runtime.registry_yaml import did_you_mean
 
 ADAPTERS = ("openai", "openai-responses", "openai-compatible", "anthropic", "gemini", "deepseek", "openrouter")
@@ -291,6 +291,7 @@ class Registry:
         canary: The share of another bundle, or None.
         agents: By name.
         dispatch: How a task that names no agent gets one.
+        memory_encoder: What makes the vectors of the memory; None = the one that needs no network.
     """
 
     providers: Mapping[str, ProviderEntry]
@@ -306,6 +307,7 @@ class Registry:
     canary: CanaryEntry | None = None
     agents: Mapping[str, AgentEntry] = field(default_factory=dict)
     dispatch: DispatchEntry = field(default_factory=DispatchEntry)
+    memory_encoder: EndpointEncoderEntry | OnnxEncoderEntry | None = None
 
     def model(self, name: str) -> ModelEntry:
         """The model that ``name`` or an alias means.

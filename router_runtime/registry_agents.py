@@ -74,4 +74,33 @@ class DispatchEntry:
     epsilon: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointEncoderEntry:
+    """The memory's vectors come from a provider's ``/embeddings``.
+
+    Args:
+        provider: Name of a provider of the registry.
+        model: The provider's id of the model.
+        dims: Length of its vectors.
+    """
+
+    provider: str
+    model: str
+    dims: int
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxEncoderEntry:
+    """The memory's vectors come from a model on this machine.
+
+    Args:
+        onnx, tokenizer: Paths of the model and of its ``tokenizer.json``.
+        max_tokens: Longer texts are cut.
+    """
+
+    onnx: str
+    tokenizer: str
+    max_tokens: int = 512
+
+
 Agents = Mapping[str, AgentEntry]

@@ -1,4 +1,4 @@
-"""The ``agents`` and ``dispatch`` sections of a registry, and a folder of files with one agent each."""
+"""The ``agents``, ``dispatch`` and ``memory`` sections of a registry, and a folder of files with one agent each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from router_runtime.errors import RegistryError
-from router_runtime.registry_agents import AGENT_STRATEGIES, AgentEntry, DispatchEntry, MemoryEntry
+from router_runtime.registry_agents import (
+    AGENT_STRATEGIES,
+    AgentEntry,
+    DispatchEntry,
+    EndpointEncoderEntry,
+    MemoryEntry,
+    OnnxEncoderEntry,
+)
 from router_runtime.registry_yaml import Section, Value, did_you_mean, parse_yaml
 
 _KEYS = (
@@ -124,6 +131,23 @@ def _memory(agent: Section) -> MemoryEntry:
         if scope.startswith("agent:"):
             raise section.value.error(f"{section.what} names {scope!r}: private scopes are never shared")
     return MemoryEntry(section.text("write", None), frozenset(section.texts("read")))
+
+
+def read_encoder(top: Section, providers: Collection[str]) -> EndpointEncoderEntry | OnnxEncoderEntry | None:
+    """``memory.encoder``: ``{provider, model, dims}``, or ``{onnx, tokenizer}`` beside the registry's file."""
+    if "memory" not in top or "encoder" not in (memory := Section(top.get("memory"), "memory", ("encoder",))):
+        return None
+    value = memory.get("encoder")
+    if isinstance(value.data, Mapping) and "onnx" in value.data:
+        local = Section(value, "memory.encoder", OnnxEncoderEntry.__slots__)
+        folder = Path(value.file).parent
+        onnx, tokenizer = (str(folder / local.text(key)) for key in ("onnx", "tokenizer"))
+        return OnnxEncoderEntry(onnx, tokenizer, local.whole("max_tokens", 512))
+    section = Section(value, "memory.encoder", EndpointEncoderEntry.__slots__)
+    name = section.text("provider")
+    if name not in providers:
+        raise section.get("provider").error(f"memory.encoder: unknown provider {name!r}{did_you_mean(name, providers)}")
+    return EndpointEncoderEntry(name, section.text("model"), section.whole("dims"))
 
 
 def read_dispatch(top: Section) -> DispatchEntry:

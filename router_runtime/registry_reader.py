@@ -30,7 +30,7 @@ from router_runtime.registry import (
     Registry,
     TierEntry,
 )
-from router_runtime.registry_agents_reader import AgentReader, read_dispatch
+from router_runtime.registry_agents_reader import AgentReader, read_dispatch, read_encoder
 from router_runtime.registry_yaml import Section, Value, did_you_mean, mapping, parse_yaml
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ DEFAULT_REGISTRY = Path(__file__).with_name("registry.yaml")
 """The registry that ships with the package."""
 
 _TOP = ("providers", "models", "tiers", "labels", "intents", "policy", "experiments", "state", "canary")
-_AGENTS = ("agents", "agents_dir", "dispatch")
+_AGENTS = ("agents", "agents_dir", "dispatch", "memory")
 _CACHE = ("cache_ttl_s", "cache_min_tokens")
 _NEEDED = frozenset({"messages", "model", "stream"})
 _TIMEOUTS = ("connect_timeout_s", "first_token_timeout_s", "idle_timeout_s", "timeout_s")
@@ -84,6 +84,7 @@ def parse_registry(data: bytes, file: str = "registry.yaml") -> Registry:
         canary=_canary(top),
         agents=AgentReader(refer.one, _agent_budgets, tiers, intents).section(top),
         dispatch=read_dispatch(top),
+        memory_encoder=read_encoder(top, providers),
     )
 
 

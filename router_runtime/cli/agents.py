@@ -11,8 +11,7 @@ from typing import Any
 
 from router_runtime.cli import render
 from router_runtime.cli.values import duration
-from router_runtime.memory import Memory
-from router_runtime.memory.access import by_registry
+from router_runtime.memory import Memory, open_memory
 from router_runtime.registry_agents import AgentEntry
 from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry
 from router_runtime.router import Router
@@ -114,8 +113,8 @@ def forget_memory(arguments: argparse.Namespace) -> int:
 
 
 def _memory(arguments: argparse.Namespace) -> Memory:
-    agents = load_registry(arguments.registry).agents
-    return Memory.open(arguments.store, by_registry(lambda: agents))
+    registry = load_registry(arguments.registry)
+    return open_memory(arguments.store, lambda: registry)
 
 
 def _plain(entry: AgentEntry) -> dict[str, Any]:

@@ -23,8 +23,7 @@ from router_runtime.gateway.protocol import protocol_of
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.settings import GatewaySettings
 from router_runtime.hooks import RouterEvent, Swapped, SwapRefused
-from router_runtime.memory import Memory
-from router_runtime.memory.access import by_registry
+from router_runtime.memory import open_memory
 from router_runtime.router import Router
 
 if TYPE_CHECKING:
@@ -59,13 +58,11 @@ def remember(service: Service, place: str) -> None:
     """Opens the memory that agents share: a file, or ``postgresql://…``.
 
     Raises:
+        ConfigError: The registry's encoder cannot be used.
         StoreError: It cannot be read.
     """
-    router = service.router
-    memory = Memory.open(place, by_registry(lambda: router.current_registry().agents), clock=service.clock)
-    memory.store.state()  # now rather than at the first request
-    service.memory = memory
-    service.closing.append(memory.close)
+    service.memory = open_memory(place, service.router.current_registry, service.clock)
+    service.closing.append(service.memory.close)
 
 
 def trace(service: Service, spans: Spans) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,15 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Vector:
         """float32 [n, dims], each row of length 1, or all zeros where a text says nothing."""
+        ...
+
+
+@runtime_checkable
+class ClosingEncoder(Protocol):
+    """An encoder that holds connections."""
+
+    def close(self) -> None:
+        """Closes them."""
         ...
 
 

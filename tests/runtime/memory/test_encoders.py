@@ -1,0 +1,247 @@
+"""Encoders by configuration: a provider's endpoint against a real server, and a small ONNX model made here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from router_runtime.errors import ConfigError, RegistryError
+from router_runtime.memory import HashEncoder, Memory, open_encoder, open_memory
+from router_runtime.memory.endpoint_encoder import MAX_CHARS, EndpointEncoder
+from router_runtime.memory.onnx_encoder import OnnxEncoder
+from router_runtime.provider_errors import AuthFailed, CallTimeout, ConnectFailed, MalformedAnswer, ProviderError
+from router_runtime.registry import ProviderEntry, Registry
+from router_runtime.registry_agents import AgentEntry
+from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry
+from tests.provider_server import ProviderServer, Received, Script, Stall, reply
+
+KEY = "sk-very-secret"
+
+
+def letters(text: str) -> list[float]:
+    """Something like an embedding: how often a, b and c stand in a text."""
+    return [float(text.count(letter)) for letter in "abc"]
+
+
+def endpoint(got: Received) -> Script:
+    """Answers as OpenAI does, the last vector first."""
+    texts = got.json()["input"]
+    rows = [{"object": "embedding", "index": i, "embedding": letters(text)} for i, text in enumerate(texts)]
+    return reply({"object": "list", "data": rows[::-1], "usage": {"total_tokens": 1}})
+
+
+@pytest.fixture
+def server() -> Iterator[ProviderServer]:
+    with ProviderServer(endpoint) as started:
+        yield started
+
+
+def provider(url: str, **more: Any) -> ProviderEntry:
+    given = {"api_key_env": "EMBED_KEY", "timeout_s": 10.0, **more}
+    return ProviderEntry("house", "openai-compatible", f"{url}/v1", **given)
+
+
+@pytest.fixture
+def encoder(server: ProviderServer) -> Iterator[EndpointEncoder]:
+    made = EndpointEncoder(provider(server.url), "embed-1", 3, batch=2, environ={"EMBED_KEY": KEY})
+    yield made
+    made.close()
+
+
+def test_the_endpoint_is_asked_in_batches_and_read_by_index(server: ProviderServer, encoder: EndpointEncoder) -> None:
+    vectors = encoder.encode(["a", "bb", " ", "ab", "c" * (MAX_CHARS + 5)])
+    expected = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0], [0.5**0.5, 0.5**0.5, 0], [0, 0, 1]])
+    assert vectors == pytest.approx(expected, abs=1e-6)
+    assert vectors.dtype == np.float32
+    assert [one.json()["input"] for one in server.received] == [["a", "bb"], ["ab", "c" * MAX_CHARS]]
+    first = server.received[0]
+    assert (first.path, first.headers["authorization"]) == ("/v1/embeddings", f"Bearer {KEY}")
+    assert first.json()["model"] == "embed-1"
+    assert encoder.encode([]).shape == (0, 3)
+
+
+def test_it_can_be_used_again_after_it_was_closed(encoder: EndpointEncoder) -> None:
+    for _ in range(2):
+        assert encoder.encode(["a"]).tolist() == [[1, 0, 0]]
+        encoder.close()
+
+
+def test_a_fault_that_another_try_may_mend_is_tried_again(server: ProviderServer, encoder: EndpointEncoder) -> None:
+    server.push(reply({"error": {"message": "oops"}}, 500), reply({"error": {"message": "full"}}, 503))
+    assert encoder.encode(["a"]).tolist() == [[1, 0, 0]]
+    assert len(server.received) == 3
+
+
+ONE = {"index": 0, "embedding": [1, 0, 0]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"data": [{"index": 0, "embedding": [1, 2]}]}, "2 numbers, the configuration says 3"),
+        ({"data": [ONE, ONE]}, "expected 2"),
+        ({"data": [ONE]}, "1 vectors, expected 2"),
+        ({"data": "none"}, "data is not a list"),
+        ({"data": [ONE, {"index": 1, "embedding": [1, None, True]}]}, "not a list of numbers"),
+        ({"data": [ONE, {"index": 1, "embedding": "AAAA"}]}, "not a list of numbers"),
+        ({"data": [ONE, {"index": 1, "embedding": [1, 2, 10**400]}]}, "too large"),
+        ({"data": [ONE, {"index": 1, "embedding": [1, 2, 1e39]}]}, "not finite"),
+        (b"[]", "expected an object"),
+        (b"<html>", "not JSON"),
+    ],
+)
+def test_answers_that_are_none(
+    server: ProviderServer, encoder: EndpointEncoder, answer: dict[str, Any] | bytes, words: str
+) -> None:
+    server.push(*[reply(answer)] * 3)
+    texts = ["a"] if words.startswith("2 numbers") else ["a", "b"]
+    with np.errstate(over="ignore"), pytest.raises(MalformedAnswer, match=words):
+        encoder.encode(texts)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "calls"),
+    [
+        (reply({"error": {"message": f"wrong key {KEY}", "code": "invalid_api_key"}}, 401), AuthFailed, 1),
+        ([Stall()], CallTimeout, 3),
+        (reply({"error": {"message": "no such model"}}, 404), ProviderError, 1),
+    ],
+)
+def test_refusals_keep_the_key_and_the_text_to_themselves(
+    server: ProviderServer, script: Script, kind: type[Exception], calls: int
+) -> None:
+    made = EndpointEncoder(provider(server.url, timeout_s=0.3), "embed-1", 3, environ={"EMBED_KEY": KEY})
+    server.push(*[script] * 3)
+    with pytest.raises(kind) as caught:
+        made.encode(["a private text"])
+    made.close()
+    assert len(server.received) == calls
+    assert KEY not in str(caught.value) + repr(caught.value) + repr(made)
+    assert "private" not in str(caught.value) + repr(caught.value)
+
+
+def test_no_server_and_no_key_are_said(server: ProviderServer) -> None:
+    lost = EndpointEncoder(provider("http://127.0.0.1:9", api_key_env=None), "m", 3, tries=1)
+    with pytest.raises(ConnectFailed):
+        lost.encode(["a"])
+    lost.close()
+    keyless = EndpointEncoder(provider(server.url), "m", 3, environ={})
+    with pytest.raises(AuthFailed, match="EMBED_KEY"):
+        keyless.encode(["a"])
+    keyless.close()
+
+
+WORDS = ("[PAD]", "[UNK]", "cat", "dog", "car")
+TABLE = np.array([[9, 9, 9], [0, 0, 1], [1, 0, 0], [0.8, 0.6, 0], [0, 1, 0]], dtype=np.float32)
+
+
+def write_model(folder: Path, table: Any = TABLE) -> tuple[Path, Path]:
+    """A model whose token vectors are the rows of ``table``, and a tokenizer of five words."""
+    tensor = numpy_helper.from_array(table, "table")
+    gather = helper.make_node("Gather", ["table", "input_ids"], ["tokens"])
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "t"]) for name in ("input_ids", "attention_mask")
+    ]
+    output = helper.make_tensor_value_info("tokens", TensorProto.FLOAT, ["n", "t", table.shape[1]])
+    graph = helper.make_graph([gather], "tiny", inputs, [output], [tensor])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    paths = folder / "model.onnx", folder / "tokenizer.json"
+    onnx.save(model, str(paths[0]))
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(paths[1]))
+    return paths
+
+
+def test_a_local_model_pools_the_mean_of_what_is_no_padding(tmp_path: Path) -> None:
+    model, tokenizer = write_model(tmp_path)
+    made = OnnxEncoder(model, tokenizer, max_tokens=3)
+    assert made.dims == 3
+    found = made.encode(["cat", "cat car", "", "car car car dog dog", "half \ud800"])
+    expected = [[1, 0, 0], [0.5**0.5, 0.5**0.5, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert found == pytest.approx(np.array(expected), abs=1e-6)
+    assert made.encode([]).shape == (0, 3)
+    assert made.encode(["", ""]).tolist() == [[0, 0, 0]] * 2
+    many = made.encode(["cat", "dog car"] * 40)
+    assert many[2] == pytest.approx(many[0])
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (model, tokenizer)]
+    assert made.fingerprint == f"onnx-{hashes[0]}-{hashes[1]}-3"
+
+
+def test_files_that_are_no_encoder_are_refused(tmp_path: Path) -> None:
+    model, tokenizer = write_model(tmp_path)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        OnnxEncoder(tmp_path / "none.onnx", tokenizer)
+    with pytest.raises(ConfigError, match=r"no tokenizer\.json"):
+        OnnxEncoder(model, _text(tmp_path / "t.json", "{}"))
+    with pytest.raises(ConfigError, match="no model that onnxruntime"):
+        OnnxEncoder(_text(tmp_path / "m.onnx", "x"), tokenizer)
+    with pytest.raises(ConfigError, match="do model and tokenizer fit"):
+        OnnxEncoder(write_model(tmp_path, TABLE[:2])[0], tokenizer).encode(["car"])
+
+
+def _text(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def written(tmp_path: Path, encoder: str) -> Registry:
+    text = DEFAULT_REGISTRY.read_text()
+    (tmp_path / "registry.yaml").write_text(f"{text}\nmemory: {{encoder: {encoder}}}\n")
+    return load_registry(tmp_path / "registry.yaml")
+
+
+def test_the_registry_names_the_encoder(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    assert isinstance(open_encoder(load_registry()), HashEncoder)
+    local = open_encoder(written(tmp_path, "{onnx: model.onnx, tokenizer: tokenizer.json, max_tokens: 64}"))
+    assert isinstance(local, OnnxEncoder)
+    assert local.fingerprint.endswith("-64")
+    far = open_encoder(written(tmp_path, "{provider: openai, model: text-embedding-3-small, dims: 1536}"))
+    assert isinstance(far, EndpointEncoder)
+    assert (far.dims, "text-embedding-3-small" in far.fingerprint) == (1536, True)
+    for wrong, words in {
+        "{provider: opnai, model: m, dims: 3}": "did you mean 'openai'",
+        "{provider: openai, model: m}": "lacks the key 'dims'",
+        "{onnx: m.onnx}": "lacks the key 'tokenizer'",
+        "{onnx: m.onnx, tokenizer: t, dim: 3}": "unknown key 'dim'",
+    }.items():
+        with pytest.raises(RegistryError, match=words):
+            written(tmp_path, wrong)
+
+
+def test_another_encoder_encodes_again(tmp_path: Path, server: ProviderServer) -> None:
+    """What the hash encoder wrote is found by the model's vectors after ``reembed``, and by its words before."""
+    write_model(tmp_path)
+    plain = replace(load_registry(), agents={"one": AgentEntry("one")})
+    local = replace(written(tmp_path, "{onnx: model.onnx, tokenizer: tokenizer.json}"), agents=plain.agents)
+    place = tmp_path / "memory.sqlite"
+    first = open_memory(place, lambda: plain)
+    first.write("one", "dog")
+    first.close()
+    again: Memory = open_memory(place, lambda: local)
+    assert again.search("cat", reader="one") == []
+    assert again.reembed() == 1
+    (hit,) = again.search("cat", reader="one")
+    assert (hit.entry.text, hit.by_words, hit.by_meaning) == ("dog", None, 1)
+    again.close()
+
+
+def test_without_the_extra_nothing_of_it_is_loaded() -> None:
+    code = "import sys, json, router_runtime.memory; print(json.dumps('tokenizers' in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) is False
