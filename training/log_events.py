@@ -31,7 +31,8 @@ _SHAPES: Mapping[str, str] = {
         "user_hash": "VARCHAR", "intent": "VARCHAR", "arm": "VARCHAR", "labels": ["VARCHAR"], "policy": "VARCHAR",
         "policy_version": "VARCHAR", "bundle_version": "VARCHAR", "price_version": "VARCHAR", "prompt": "VARCHAR",
         "features": {"version": "INTEGER", "ids": ["USMALLINT"], "structural": ["FLOAT"]},
-        "task": {"domain": "VARCHAR"},
+        "task": {"domain": "VARCHAR"}, "agent": "VARCHAR", "agent_propensity": "DOUBLE",
+        "agent_dist": "MAP(VARCHAR, DOUBLE)", "matched_intent": "VARCHAR",
         "candidates": [{"model": "VARCHAR", "probability": "DOUBLE", "quality": "DOUBLE", "cost_usd": "DOUBLE"}]}""",
     "attempt": """{"index": "BIGINT", "model": "VARCHAR", "provider": "VARCHAR", "status": "BIGINT",
         "error": "VARCHAR", "input_tokens": "DOUBLE", "output_tokens": "DOUBLE", "cost_usd": "DOUBLE",
@@ -92,6 +93,8 @@ _DECISIONS = """
         b.prompt AS prompt, b.features.ids AS feature_ids, b.features.structural AS structural,
         [c.model FOR c IN b.candidates] AS candidates, [c.probability FOR c IN b.candidates] AS probability,
         [c.quality FOR c IN b.candidates] AS predicted_quality, [c.cost_usd FOR c IN b.candidates] AS predicted_cost,
+        b.matched_intent AS matched_intent, b.agent AS agent, b.agent_propensity AS agent_pscore,
+        map_keys(b.agent_dist) AS agents, map_values(b.agent_dist) AS agent_probability,
         calls.* EXCLUDE (decision_id)
     FROM {made} AS made LEFT JOIN calls USING (decision_id)"""
 _ALL = "(SELECT * FROM decision WHERE reason IS NULL)"

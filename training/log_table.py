@@ -26,6 +26,7 @@ Ints = npt.NDArray[np.int64]
 
 SEGMENTS = ("domain", "tier")
 _LISTS = ("candidates", "probability", "predicted_quality", "predicted_cost")
+_AGENTS = ("agents", "agent_probability")
 _TEXT = ("session", "tier", "user_hash", "intent", "arm", "policy", "policy_version", "bundle_version", "price_version")
 
 
@@ -46,6 +47,8 @@ class LogTable:
         feedback: ``labels.FEEDBACK_COLUMNS``, every good signal.
         labels: Labels of the decisions, from all signals.
         kinds: Good events by kind.
+        agents: Names of the G agents that could have been given a task; none in a log without agents.
+        agent_dist: Probability with which each was given it, float64[n, G], NaN where it could not be.
     """
 
     table: Table
@@ -58,6 +61,8 @@ class LogTable:
     feedback: pd.DataFrame
     labels: Labels
     kinds: Mapping[str, int]
+    agents: tuple[str, ...]
+    agent_dist: Floats
 
     @property
     def models(self) -> list[str]:
@@ -127,6 +132,8 @@ def _log_table(events: LogEvents, rules: LabelRules, name: str, outside: str) ->
     decisions = _decision_frame(events.decisions)
     models = _model_names(events.decisions, decisions)
     eligible, (dist, quality, cost) = candidate_matrices(events.decisions, models)
+    agents = sorted(set(pc.unique(pc.list_flatten(events.decisions["agents"].combine_chunks())).to_pylist()))
+    _, (agent_dist,) = candidate_matrices(events.decisions, agents, _AGENTS)
     feedback: pd.DataFrame = events.feedback.to_pandas()[list(FEEDBACK_COLUMNS)]
     answering = decisions[["decision_id"]].assign(model=decisions["served"].fillna(decisions["chosen"]))
     labels = combine(feedback, answering, rules)
@@ -138,7 +145,20 @@ def _log_table(events: LogEvents, rules: LabelRules, name: str, outside: str) ->
         report=replace(events.report, skipped={**events.report.skipped, **_feedback_drops(labels, outside)}),
     )
     kept = decisions.drop(columns=["prompt", "has_features"])
-    return LogTable(table, features, kept, np.nan_to_num(dist), quality, cost, eligible, feedback, labels, events.kinds)
+    return LogTable(
+        table=table,
+        features=features,
+        decisions=kept,
+        action_dist=np.nan_to_num(dist),
+        predicted_quality=quality,
+        predicted_cost=cost,
+        eligible=eligible,
+        feedback=feedback,
+        labels=labels,
+        kinds=events.kinds,
+        agents=tuple(agents),
+        agent_dist=agent_dist,
+    )
 
 
 def _feedback_drops(labels: Labels, outside: str) -> dict[str, int]:
@@ -153,7 +173,7 @@ def _decision_frame(found: pa.Table) -> pd.DataFrame:
     """The flat columns, the answer's numbers in columns of their own."""
     answer = found["answer"]
     names = {"input_tokens": "i", "output_tokens": "o", "cost_usd": "c", "latency_ms": "l"}
-    flat = found.drop_columns([*_LISTS, "feature_ids", "structural", "answer"])
+    flat = found.drop_columns([*_LISTS, *_AGENTS, "feature_ids", "structural", "answer"])
     flat = flat.append_column("has_features", found["feature_ids"].is_valid())
     for name, member in names.items():
         flat = flat.append_column(name, pc.struct_field(answer, member))
@@ -168,9 +188,17 @@ def _model_names(found: pa.Table, decisions: pd.DataFrame) -> list[str]:
     return sorted(named | set(decisions["served"].dropna()))
 
 
-def candidate_matrices(found: pa.Table, models: list[str]) -> tuple[npt.NDArray[np.bool_], list[Floats]]:
-    """Eligible bool[n, A], and probability, predicted quality and cost float64[n, A], NaN where not eligible."""
-    lists = found["candidates"].combine_chunks()
+def candidate_matrices(
+    found: pa.Table, models: list[str], columns: tuple[str, ...] = _LISTS
+) -> tuple[npt.NDArray[np.bool_], list[Floats]]:
+    """Eligible bool[n, A], and the numbers of each (probability, predicted quality …) float64[n, A], else NaN.
+
+    Args:
+        found: Of :attr:`training.log_events.LogEvents.decisions`.
+        models: The A names.
+        columns: The column of names, then those of numbers; a null list is of a decision that has none.
+    """
+    lists = found[columns[0]].combine_chunks()
     row = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False).astype(np.int64)
     encoded = pc.list_flatten(lists).dictionary_encode()
     place = pd.Index(models).get_indexer(encoded.dictionary.to_pylist())
@@ -178,7 +206,7 @@ def candidate_matrices(found: pa.Table, models: list[str]) -> tuple[npt.NDArray[
     eligible = np.zeros((found.num_rows, len(models)), dtype=np.bool_)
     eligible[row, column] = True
     parts = []
-    for name in _LISTS[1:]:
+    for name in columns[1:]:
         matrix = np.full(eligible.shape, np.nan)
         values = pc.list_flatten(found[name].combine_chunks()).to_numpy(zero_copy_only=False)
         matrix[row, column] = values.astype(np.float64)

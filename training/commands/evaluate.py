@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from router_runtime.bundle import Bundle, open_bundle
+from router_runtime.errors import ConfigError
 from router_runtime.policy import PolicySettings, override
 from router_runtime.registry import STRATEGIES
 from training.baselines import BASELINES, Prompts
 from training.dataset import load_table
 from training.evaluate import evaluate_predictions
+from training.evaluate_agents import agents_text, evaluate_agents
 from training.evaluate_log import evaluate_bundle
 from training.evaluate_log import report_text as log_text
 from training.fingerprints import data_fingerprint
@@ -27,17 +29,27 @@ from training.store_window import local_log
 from training.sweep import Predicted
 
 HELP = """Measures a bundle: on a full-information table, beside baselines, with bootstrap intervals; or on a log, by
-off-policy evaluation. A log that cannot support the claim is refused (exit code 1), with what it would need."""
+off-policy evaluation. With --agents: which agents should have had a log's tasks, at what quality and cost. A log that
+cannot support the claim is refused (exit code 1), with what it would need."""
 EXAMPLES = """examples:
   python -m training evaluate --bundle models/mine --table heldout --json
   python -m training evaluate --bundle models/mine --table heldout --train-table train   # kNN and others beside it
   python -m training evaluate --bundle models/mine --log logs --trade-off 0.6 --json     # what it would have earned
+  python -m training evaluate --log logs --agents --dispatch 'code=coder,*=tutor'        # always one agent, or a rule
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
-    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="folder of the bundle")
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="folder of the bundle")
+    parser.add_argument("--agents", action="store_true", help="with a log: judge the dispatch of tasks to agents")
+    parser.add_argument(
+        "--dispatch",
+        action="append",
+        default=[],
+        metavar="LABEL=AGENT,…",
+        help="with --agents: a rule to judge; * = every other label; may be repeated",
+    )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--table", type=Path, metavar="DIR", help="folder of prompts, outcomes, models")
     source.add_argument("--log", type=Path, metavar="DIR", help="folder of a router's log: off-policy, or a refusal")
@@ -61,6 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Evaluates; gives the report and its text."""
     progress = Progress(enabled=not args.quiet)
+    if args.agents:
+        return run_agents(args, progress)
+    if args.bundle is None or args.dispatch:
+        raise ConfigError("evaluate needs --bundle DIR, or --agents with a log; --dispatch is for --agents alone")
     bundle = open_bundle(args.bundle)
     if args.table is None:
         return run_on_log(bundle, args, progress)
@@ -91,6 +107,17 @@ def run_on_log(bundle: Bundle, args: argparse.Namespace, progress: Progress) -> 
     learnt = partial(learnt_quality, log, progress=progress) if args.reward_model == "learner" else None
     report = evaluate_bundle(bundle, log, settings, quality_model=learnt, seed=args.seed)
     return report, log_text(report)
+
+
+def run_agents(args: argparse.Namespace, progress: Progress) -> tuple[dict[str, Any], str]:
+    """Judges the dispatch of tasks to agents; gives the report and its text."""
+    if args.table is not None or args.bundle is not None:
+        raise ConfigError("--agents judges a log: give --log or --store, and neither --table nor --bundle")
+    progress.say("reading the log")
+    with local_log(args.store if args.log is None else args.log) as folder:
+        log = load_log(folder)
+    report = evaluate_agents(log, args.dispatch, seed=args.seed)
+    return report, agents_text(report)
 
 
 def origin(bundle: Bundle, held: HeldOut) -> dict[str, Any]:
