@@ -42,14 +42,17 @@ def enroll(registry: Registry, options: Options, bundles: Container[str] = ()) -
     """``options`` as the canary or the arms of the running experiments change them; what the caller chose itself stays.
 
     The canary comes first, where its bundle is open. Else the first experiment whose tier and unit fit takes the call:
-    arms of two experiments in one call could not be told apart. ``arm`` becomes ``"canary"`` or ``"experiment/arm"``,
-    the exposure that the decision logs.
+    arms of two experiments in one call could not be told apart. A call that names its model, or the order of models,
+    leaves nothing to choose: it is in no arm, where it would only blur the comparison. ``arm`` becomes ``"canary"`` or
+    ``"experiment/arm"``, the exposure that the decision logs.
 
     Args:
         registry: Canary and experiments.
         options: Of the call.
         bundles: The arms whose own bundle is open.
     """
+    if options.model != "auto" or options.order:
+        return options
     if CANARY in bundles and registry.canary is not None and _in_canary(registry.canary, options):
         return options._replace(arm=CANARY)
     for experiment in registry.experiments.values():
@@ -57,10 +60,9 @@ def enroll(registry: Registry, options: Options, bundles: Container[str] = ()) -
         if subject is None or (experiment.tiers is not None and options.tier not in experiment.tiers):
             continue
         arm = assign(experiment, subject)
-        fixed = arm.model if arm.model is not None and options.model == "auto" else options.model
         return options._replace(
             arm=f"{experiment.name}/{arm.name}",
-            model=fixed,
+            model=arm.model or "auto",
             strategy=options.strategy or arm.strategy,
             trade_off=arm.trade_off if options.trade_off is None else options.trade_off,
             quality_target=arm.quality_target if options.quality_target is None else options.quality_target,
@@ -69,9 +71,9 @@ def enroll(registry: Registry, options: Options, bundles: Container[str] = ()) -
 
 
 def _in_canary(canary: CanaryEntry, options: Options) -> bool:
-    """Whether the call is the canary's; one without a user or session is not, nor one whose model is fixed."""
+    """Whether the call is the canary's; one without a user or session is not."""
     subject = options.user if canary.unit == "user" else options.session
-    return subject is not None and options.model == "auto" and _position(f"{CANARY}\0{subject}") < canary.share
+    return subject is not None and _position(f"{CANARY}\0{subject}") < canary.share
 
 
 def _position(text: str) -> float:

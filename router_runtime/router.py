@@ -34,7 +34,7 @@ from router_runtime.options import Options, RouteOptions
 from router_runtime.outcome_log import OutcomeLog, open_log
 from router_runtime.overrides import default_state_dir
 from router_runtime.providers.catalog import adapter
-from router_runtime.records import Decision, uuid7
+from router_runtime.records import Attempt, Decision, uuid7
 from router_runtime.registry import CAPABILITIES, IntentEntry, Registry
 from router_runtime.registry_reader import DEFAULT_REGISTRY
 from router_runtime.registry_yaml import did_you_mean
@@ -375,13 +375,26 @@ def _sharing(settings: RouterSettings, state: SharedState) -> RouterSettings:
 
 
 def _engine(settings: RouterSettings) -> Engine:
-    """The usual one, or the one that was handed in; the observers are told of its calls too."""
-    observers = settings.observers
-    if settings.engine is not None:
-        budgets = settings.engine.budgets if settings.state is None else settings.state.budgets
-        return replace(settings.engine, observers=settings.engine.observers + observers, budgets=budgets)
+    """The usual one, or the one that was handed in; observers and log are told of its calls too."""
+    observers, given = settings.observers, settings.engine
+    if given is not None:
+        budgets = given.budgets if settings.state is None else settings.state.budgets
+        log = given.log if settings.log is None else _joined(given.log, settings.log.offer)
+        return replace(given, observers=given.observers + observers, budgets=budgets, log=log)
     parts: dict[str, Any] = {} if settings.log is None else {"log": settings.log.offer}
     return Engine(adapter, budgets=settings.budgets, clock=settings.clock, observers=observers, **parts)
+
+
+def _joined(own: Callable[[Attempt], object], log: Callable[[Attempt], object]) -> Callable[[Attempt], object]:
+    """Tells both; once where an engine was handed in that writes to the router's log already."""
+    if own == log:
+        return own
+
+    def tell(attempt: Attempt) -> None:
+        own(attempt)
+        log(attempt)
+
+    return tell
 
 
 def _needs(snapshot: Snapshot, request: Request, intent: IntentEntry | None, options: Options) -> Needs:

@@ -1,11 +1,16 @@
 """Assignment is stable and fair; the analysis covers known truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from router_runtime import Router
 from router_runtime.errors import ConfigError
-from router_runtime.experiments import arm_mean, assign, chi2_tail, difference, sample_ratio
+from router_runtime.experiments import arm_mean, assign, chi2_tail, difference, enroll, sample_ratio
+from router_runtime.options import Options
 from router_runtime.registry import ArmEntry, ExperimentEntry
+from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry
 
 TEST = ExperimentEntry("launch", "user", (ArmEntry("router", 0.9), ArmEntry("holdout", 0.1, model="gpt-5.5")))
 
@@ -24,6 +29,26 @@ def test_assignment_is_a_fixed_function_of_the_subject() -> None:
         "router",
         "router",
     ], "these must never change: people would move between arms"
+
+
+def test_a_call_that_names_its_model_or_their_order_is_in_no_arm() -> None:
+    known = replace(load_registry(DEFAULT_REGISTRY), experiments={"launch": TEST})
+    model = next(iter(known.models))
+    for named in (Options(user="bob", model=model), Options(user="bob", order=(model,))):
+        assert enroll(known, named) == named
+    assert enroll(known, Options(user="bob")).arm == "launch/holdout"
+    assert enroll(known, Options(user="bob", models=(model,))).arm == "launch/holdout"
+
+
+def test_the_router_logs_no_exposure_of_a_named_model() -> None:
+    known = replace(load_registry(DEFAULT_REGISTRY), experiments={"launch": TEST})
+    model = next(iter(known.models))
+    router = Router.open(registry=known, state_dir=None)
+    assert router.route("Hello", user="alice").arm == "launch/router"
+    decision = router.route("Hello", user="bob", model=model)
+    assert (decision.arm, decision.chosen) == (None, model)
+    assert router.route("Hello", user="alice", order=[model]).arm is None
+    router.close()
 
 
 def test_weights_are_kept_and_the_ratio_check_agrees() -> None:

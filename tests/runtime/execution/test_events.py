@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,10 @@ from router_runtime.errors import BudgetExceeded
 from router_runtime.execution import Engine
 from router_runtime.health import Health, HealthSettings
 from router_runtime.hooks import AttemptFinished, AttemptStarted, BreakerChanged, BudgetRefused, Decided, RouterEvent
+from router_runtime.outcome_log import open_log
 from router_runtime.providers.catalog import adapter
+from router_runtime.records import Attempt
+from router_runtime.stores.spool import read_spool, spool_files
 from tests.provider_server import ProviderServer, Received, Reset, Script, Stall, reply
 from tests.runtime.execution.wires import WIRES, good
 from tests.runtime.execution.world import ASK, ENVIRON, QUICK, World, decision, model, provider, read_all, registry
@@ -105,3 +109,30 @@ async def test_a_router_tells_its_observers_of_calls_too(servers: list[ProviderS
     assert inner == events[1:]
     assert isinstance(events[2], AttemptFinished)
     assert events[2].attempt.decision_id == done.decision.id
+
+
+async def test_an_engine_that_was_handed_in_writes_to_the_routers_log_too(
+    servers: list[ProviderServer], tmp_path: Path
+) -> None:
+    own: list[Attempt] = []
+    known = registry([provider("p0", servers[0].url)], [model("m0", "p0")])
+    engine = Engine(adapter, environ=ENVIRON, log=own.append)
+    async with Router.open(registry=known, state_dir=None, engine=engine, log=tmp_path) as router:
+        done = await router.complete("Which track?")
+    rows = [row for path in spool_files(tmp_path) for row in read_spool(path)]
+    assert [(row.kind, row.decision_id) for row in rows] == [
+        (kind, done.decision.id) for kind in ("decision", "attempt")
+    ]
+    assert own == list(done.attempts)
+
+
+async def test_an_engine_that_writes_to_the_routers_log_already_does_so_once(
+    servers: list[ProviderServer], tmp_path: Path
+) -> None:
+    known = registry([provider("p0", servers[0].url)], [model("m0", "p0")])
+    log = open_log(tmp_path, tmp_path / "outbox")
+    engine = Engine(adapter, environ=ENVIRON, log=log.offer)
+    async with Router.open(registry=known, state_dir=None, engine=engine, log=log) as router:
+        await router.complete("Which track?")
+    kinds = [row.kind for path in spool_files(tmp_path) for row in read_spool(path)]
+    assert kinds == ["decision", "attempt"]
