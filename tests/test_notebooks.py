@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 
 FOLDER = ROOT / "notebooks"
 EMBED = "04_embed_the_runtime"
+AGENTS = "05_agents_and_memory"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 CELL_LINES = 25
 CELL_TIMEOUT_S = 300
@@ -55,8 +56,8 @@ def printed(book):
     return "".join(output.text for cell in book.cells for output in cell.get("outputs", []) if output.name == "stdout")
 
 
-def test_the_four_notebooks_are_there():
-    assert [name.partition("_")[0] for name in NAMES] == ["01", "02", "03", "04"]
+def test_the_five_notebooks_are_there():
+    assert [name.partition("_")[0] for name in NAMES] == ["01", "02", "03", "04", "05"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,8 +90,18 @@ def test_the_runtime_is_embedded(folder, environment):
     assert sorted(os.listdir(folder)) == before
 
 
+def test_agents_share_a_memory(environment):
+    before = sorted(os.listdir(FOLDER))
+    text = printed(execute(AGENTS, FOLDER, environment))
+    assert "vision was told by 'coding: parse_invoice() keeps the total" in text
+    assert "it goes into amount_due" in text
+    assert "I cannot know the parser's field" in text, "without a memory"
+    assert "for all $" in text
+    assert sorted(os.listdir(FOLDER)) == before
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in NAMES if name != EMBED])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in (EMBED, AGENTS)])
 def test_runs_to_the_end(name, environment):
     before = sorted(os.listdir(FOLDER))
     book = execute(name, FOLDER, environment)
