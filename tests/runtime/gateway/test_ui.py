@@ -206,7 +206,7 @@ def test_the_open_spool_is_read_as_it_is_written(gateway, root):
     assert sum(row["share"] for row in found["models"]) == pytest.approx(1)
     arms = {arm["arm"]: arm for arm in found["experiments"][0]["arms"]}
     assert found["experiments"][0]["baseline_model"] == "large"
-    assert arms["router"]["decisions"] + arms["baseline"]["decisions"] == ALL
+    assert arms["router"]["decisions"] + arms["baseline"]["decisions"] == REQUESTS
     assert arms["router"]["saving"]["low"] <= arms["router"]["saving"]["value"] <= arms["router"]["saving"]["high"]
     assert SECRET not in json.dumps(found)
     one = httpx.get(f"{gateway.url}/ui/api/decisions/{found['recent'][0]['id']}", headers=headers)
