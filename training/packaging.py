@@ -19,6 +19,9 @@ from training.graph_parts import GraphParts
 from training.model_card import METRICS, model_card, value_at
 from training.run_record import RunRecord
 
+_LABELS = 200
+"""Labels whose shares a manifest holds at most; of more it holds none, for a part could not be compared with."""
+
 
 def manifest_sha256(bundle: Bundle) -> str:
     """All of the bundle in one number: the manifest holds the other files' sha256. Its version begins this."""
@@ -68,8 +71,11 @@ def _medians(features: AnyFeatures) -> list[float]:
 
 
 def training_window(table: Table, rows: Mapping[str, int]) -> dict[str, Any]:
-    """What was learnt from, and from when to when where the rows carry a time."""
+    """What was learnt from: the shares of the labels, and from when to when where the rows carry a time."""
     window: dict[str, Any] = {"source": table.name, "prompts": len(table.prompts), **rows}
+    shares = table.prompts["task"].dropna().astype(str).value_counts(normalize=True)
+    if 0 < len(shares) <= _LABELS:
+        window["label_shares"] = {str(name): round(float(share), 6) for name, share in sorted(shares.items())}
     if "time" in table.prompts.columns and len(table.prompts):
         times = table.prompts["time"].astype(float)
         window |= {"from": float(times.min()), "to": float(times.max())}

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from router_runtime.bundle import open_bundle
 from router_runtime.registry_reader import load_registry
 from training.progress import Progress
 from training.report import Question, write_report
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="WHEN", help="a span (14d) or a moment (UTC); all by default")
     parser.add_argument("--until", metavar="WHEN", help="a moment, or now; by default the last midnight")
     parser.add_argument("--registry", type=Path, metavar="FILE", help="names the baseline arm and present weights")
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="a bundle: drift since it was trained, too")
     parser.add_argument("--baseline", metavar="MODEL", help="to estimate against where no baseline arm ran")
     parser.add_argument("--out", type=Path, default=Path("report"), metavar="DIR", help="folder of the pages")
 
@@ -40,10 +42,11 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     since, until = window_of(args.since, args.until, time.time())
     place = args.log if args.log is not None else args.store
     registry = None if args.registry is None else load_registry(args.registry)
+    manifest = None if args.bundle is None else open_bundle(args.bundle).manifest
     progress.say("reading the log")
     with local_log(place, since) as folder:
         question = Question(since, until, args.baseline, "the last days" if args.log is None else args.log.name)
-        written = write_report(folder, args.out, question, registry=registry)
+        written = write_report(folder, args.out, question, registry=registry, manifest=manifest)
     verdict = written.facts["verdict"]
     files = {"html": str(written.html), "markdown": str(written.markdown), "json": str(written.json)}
     return {"files": files, **written.facts}, f"{verdict['sentence']}\n{verdict['note']}\n{written.html}"

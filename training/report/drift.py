@@ -18,7 +18,7 @@ MODERATE, LARGE = 0.1, 0.25
 """The customary bounds of the population stability index."""
 _BINS = 10
 _SMOOTHING = 0.5
-_SHOWN = 8
+SHOWN = 8
 _PRICE_CHANGE = 0.02
 
 
@@ -52,7 +52,8 @@ def stability(first: Floats, second: Floats) -> tuple[float, float]:
     return float(((p - q) * np.log(p / q)).sum()), float(noise)
 
 
-def _verdict(index: float, noise: float) -> str:
+def verdict_of(index: float, noise: float) -> str:
+    """``stable``, ``moved`` or ``moved far``, of :func:`stability`."""
     if index < MODERATE or index < 3 * noise:
         return "stable"
     return "moved" if index < LARGE else "moved far"
@@ -67,7 +68,7 @@ def _labels(log: ReportLog, late: Bools) -> dict[str, Any]:
         {"label": log.label_names[i], "first": round(float(shares[0][i]), 4), "second": round(float(shares[1][i]), 4)}
         for i in order
     ]
-    return {"psi": round(index, 4), "noise": round(noise, 4), "verdict": _verdict(index, noise), "moved": moved}
+    return {"psi": round(index, 4), "noise": round(noise, 4), "verdict": verdict_of(index, noise), "moved": moved}
 
 
 def _features(log: ReportLog, middle: float) -> dict[str, Any]:
@@ -85,11 +86,17 @@ def _features(log: ReportLog, middle: float) -> dict[str, Any]:
         index, noise = stability(*sides)
         means = {"first": round(float(value[~late].mean()), 4), "second": round(float(value[late].mean()), 4)}
         found.append(
-            {"name": name, "psi": round(index, 4), "noise": round(noise, 4), "verdict": _verdict(index, noise), **means}
+            {
+                "name": name,
+                "psi": round(index, 4),
+                "noise": round(noise, 4),
+                "verdict": verdict_of(index, noise),
+                **means,
+            }
         )
     found.sort(key=lambda one: -float(str(one["psi"])))
     moved = sum(one["verdict"] != "stable" for one in found)
-    return {"prompts": len(time), "of": len(found), "moved": moved, "shifts": found[:_SHOWN]}
+    return {"prompts": len(time), "of": len(found), "moved": moved, "shifts": found[:SHOWN]}
 
 
 def _versions(log: ReportLog, column: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from router_runtime.manifest import Manifest
 from router_runtime.registry import Registry
 from training.report import arms
 from training.report.clustered import mean
@@ -15,6 +16,7 @@ from training.report.drift import drift
 from training.report.estimate import baseline_model, estimated_baseline
 from training.report.reading import ReportLog
 from training.report.reliability import calibration
+from training.report.since_training import since_training
 from training.report.verdict import verdict
 from training.report.weak_spots import as_json, proposed_weights, snippet, study_pairs, weak_spots
 
@@ -38,13 +40,16 @@ class Question:
     source: str = "log"
 
 
-def gather(log: ReportLog, question: Question, registry: Registry | None = None) -> dict[str, Any]:
+def gather(
+    log: ReportLog, question: Question, registry: Registry | None = None, manifest: Manifest | None = None
+) -> dict[str, Any]:
     """The facts of a log.
 
     Args:
         log: Read by :func:`training.report.reading.read_report_log`.
         question: What is asked.
         registry: Names the baseline arms and the present weights of labels; None = the log alone.
+        manifest: Of the bundle whose training the window is compared with, too.
 
     Raises:
         ConfigError: Where the baseline asked for is no model of the log.
@@ -61,7 +66,7 @@ def gather(log: ReportLog, question: Question, registry: Registry | None = None)
         "labels": [] if holdout is None or short else arms.compare_labels(log, holdout),
         "days": arms.by_day(log, holdout),
         **_by_model(log, routed, registry),
-        "drift": drift(log, routed),
+        "drift": drift(log, routed) | {"training": since_training(log, manifest)},
         "calibration": calibration(log, routed, float(window["until"])),
         "operations": _operations(log),
         "health": _health(log),

@@ -143,7 +143,7 @@ def calibration_sections(facts: Mapping[str, Any]) -> list[Section]:
 
 
 def drift_sections(facts: Mapping[str, Any]) -> list[Section]:
-    """Prompts, prices, bundles and quality, first against second half."""
+    """Prompts, prices, bundles and quality, first against second half; prompts against the bundle's training, too."""
     found = facts["drift"]
     labels, features = found["labels"], found["features"]
     lines = [
@@ -170,7 +170,29 @@ def drift_sections(facts: Mapping[str, Any]) -> list[Section]:
     for name, title in (("prices", "Price versions in force"), ("bundles", "Bundles in force")):
         if len(found[name]) > 1:
             tables.append(_version_table(found[name], title))
-    return [Section("Drift", lines, [table for table in tables if table.rows])]
+    line, since = _since_training(found["training"])
+    return [Section("Drift", [*lines, line], [table for table in (*tables, *since) if table.rows])]
+
+
+def _since_training(found: Mapping[str, Any]) -> tuple[str, list[Table]]:
+    """A line on what moved since the bundle learnt, and tables of it."""
+    labels, features = found["labels"], found["features"]
+    parts, tables = [], []
+    if labels is not None:
+        parts.append(f"Task labels: {labels['verdict']} (PSI {labels['psi']:.3f}).")
+        rows = [(one["label"], share(one["first"]), share(one["second"])) for one in labels["moved"]]
+        if labels["verdict"] != "stable":
+            tables.append(Table(("label", "training", "window"), rows, "Task labels that moved since training"))
+    if features is not None:
+        parts.append(f"Form of the prompts: {features['moved']} of {features['of']} structural features moved.")
+        cells = [
+            (o["name"], f"{share(o['share'])} {o['side']}", f"{o['first']:.3g}", f"{o['second']:.3g}")
+            for o in features["shifts"]
+        ]
+        header = ("structural feature", "prompts beyond the training median", "median then", "median now")
+        tables.append(Table(header, cells, "Prompts since training"))
+    parts += [f"Not compared: {reason}." for reason in found["lacking"]]
+    return f"Against the bundle's training. {' '.join(parts)}", tables
 
 
 def _moved(one: Mapping[str, Any]) -> str:

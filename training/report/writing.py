@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from router_runtime.manifest import Manifest
 from router_runtime.registry import Registry
 from training.labels import LabelRules
 from training.report.facts import Question, gather
@@ -37,6 +38,7 @@ def write_report(
     *,
     registry: Registry | None = None,
     rules: LabelRules | None = None,
+    manifest: Manifest | None = None,
 ) -> Written:
     """Writes the report of a log folder into the folder ``out``.
 
@@ -46,6 +48,7 @@ def write_report(
         question: The window and the baseline; all of the log by default.
         registry: Names the baseline arms and the labels' present weights; None = the log alone.
         rules: How labels are made of feedback.
+        manifest: Of the bundle whose training the window is compared with.
 
     Raises:
         DataError: Where there is no log, a file cannot be read, or no decision is in the window.
@@ -53,7 +56,7 @@ def write_report(
     """
     question = question or Question(source=log.name or str(log))
     read = read_report_log(log, since=question.since, until=question.until, rules=rules)
-    facts = gather(read, question, registry)
+    facts = gather(read, question, registry, manifest)
     out.mkdir(parents=True, exist_ok=True)
     written = Written(facts, *(out / f"report.{kind}" for kind in ("html", "md", "json")))
     written.html.write_text(page(facts), encoding="utf-8")
