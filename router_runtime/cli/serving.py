@@ -158,6 +158,7 @@ def serve(arguments: argparse.Namespace) -> int:
         if service.keys is not None and service.keys.empty:
             print("no key is in force yet; make one with: pointsman keys create --name NAME", file=sys.stderr)
 
+    gateway.settle()
     gateway.make_server(service, arguments.host, arguments.port, started).run()
     return 0
 

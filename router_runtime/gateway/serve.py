@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import socket
 import sys
@@ -143,6 +144,17 @@ def make_server(service: Service, host: str, port: int, started: Callable[[str],
         timeout_graceful_shutdown=int(settings.drain_s),
     )
     return Server(config, service, started)
+
+
+def settle() -> None:
+    """Shortens the longest pauses of a process that serves.
+
+    The garbage collector passes over what is loaded by now (a full pass takes 10 ms and more), and another thread, such
+    as the log's, hands the interpreter back after half a millisecond instead of five.
+    """
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(0.0005)
 
 
 def say(url: str) -> None:
