@@ -17,6 +17,7 @@ from starlette.routing import Route
 from router_runtime.errors import GatewayRefusal
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.ui_about import about_of
+from router_runtime.gateway.ui_sealed import SealedDays
 
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 #: Hours that may be looked at.
@@ -64,7 +65,7 @@ class Cache:
 
 def routes(service: Service) -> list[Route]:
     """The endpoints."""
-    cache = Cache()
+    cache, sealed = Cache(), SealedDays()
 
     async def overview(request: Request) -> JSONResponse:
         from router_runtime.gateway.ui_data import overview as gather  # DuckDB, which deciding does not need
@@ -72,7 +73,8 @@ def routes(service: Service) -> list[Route]:
         place, hours = _place(service), _hours(request)
         now = service.clock()
         registry = service.router.current_registry()
-        found = await cache.get(f"overview {hours}", lambda: gather(place, now - 3600 * hours, now, registry))
+        since = now - 3600 * hours
+        found = await cache.get(f"overview {hours}", lambda: gather(place, since, now, registry, sealed))
         return JSONResponse(found)
 
     async def decision(request: Request) -> JSONResponse:

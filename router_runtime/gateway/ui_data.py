@@ -13,6 +13,7 @@ import numpy.typing as npt
 from router_runtime.experiments import Estimate, arm_mean, difference
 from router_runtime.gateway import ui_queries as sql
 from router_runtime.gateway.ui_log import opened
+from router_runtime.gateway.ui_sealed import SealedDays
 from router_runtime.registry import Registry
 
 Floats = npt.NDArray[np.float64]
@@ -20,14 +21,22 @@ POINTS = 24
 """Bars of the picture over time."""
 
 
-def overview(place: str | Path, since: float, now: float, registry: Registry) -> dict[str, Any]:
+def overview(
+    place: str | Path, since: float, now: float, registry: Registry, sealed: SealedDays | None = None
+) -> dict[str, Any]:
     """All that the log says of the time from ``since`` to ``now`` (UTC seconds), JSON-ready.
+
+    Args:
+        place: Folder or URL of the log.
+        since, now: UTC seconds.
+        registry: Says which arms are baselines.
+        sealed: What was read of sealed files before, so that this reads new files and open spools alone.
 
     Raises:
         StoreError: Where the log cannot be read.
     """
     step = (now - since) / POINTS
-    with opened(place, since) as db:
+    with opened(place, since, sealed) as db:
         found: dict[str, Any] = {"totals": _rows(db, sql.TOTALS)[0]}
         for name, query in (
             ("recent", sql.RECENT),

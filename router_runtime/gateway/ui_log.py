@@ -16,7 +16,8 @@ import duckdb
 import pyarrow as pa
 
 from router_runtime.errors import StoreError
-from router_runtime.gateway.ui_queries import TABLES
+from router_runtime.gateway.ui_queries import NARROW, TABLES
+from router_runtime.gateway.ui_sealed import SealedDays, quoted
 from router_runtime.stores.base import COLUMNS, Row
 from router_runtime.stores.opening import local_folder, open_remote
 from router_runtime.stores.spool import read_spool, spool_files
@@ -29,8 +30,13 @@ _WITHIN_S = 7 * 86_400
 
 
 @contextmanager
-def opened(place: str | Path, since: float) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The log's events from ``since`` on (UTC seconds) as the view ``events``, with the tables of ``ui_queries``.
+def opened(place: str | Path, since: float, sealed: SealedDays | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The log's events from ``since`` on (UTC seconds) as the view ``narrow``, with the tables of ``ui_queries``.
+
+    Args:
+        place: Folder or URL of the log.
+        since: UTC seconds.
+        sealed: What was read of sealed files before; None = they are read anew.
 
     Raises:
         StoreError: Where the log cannot be read.
@@ -38,11 +44,11 @@ def opened(place: str | Path, since: float) -> Iterator[duckdb.DuckDBPyConnectio
     with duckdb.connect(":memory:") as db:
         db.execute(f"SET memory_limit = '{_MEMORY}'; SET threads = 1; SET enable_progress_bar = false")
         try:
-            _events(db, place, since)
+            _narrow(db, place, since, sealed)
             for statement in TABLES:
                 db.execute(statement, {"since": since} if "$since" in statement else None)
             yield db
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             raise StoreError(f"the log cannot be read ({str(error).splitlines()[0]})") from error
 
 
@@ -99,7 +105,25 @@ def time_of(decision_id: str) -> float | None:
         return None
 
 
-def _events(db: duckdb.DuckDBPyConnection, place: str | Path, since: float, until: float = float("inf")) -> None:
+def _narrow(db: duckdb.DuckDBPyConnection, place: str | Path, since: float, sealed: SealedDays | None) -> None:
+    """Makes the view ``narrow``: kind, decision_id, time, and the members of :data:`ui_queries.NARROW`."""
+    folder = local_folder(place)
+    files = [] if folder is None or sealed is None else _sealed(folder, since)
+    _events(db, place, since, files_too=not files)
+    parts = [NARROW.format(events="events")]
+    if files and sealed is not None:
+        parts.append(f"SELECT * FROM read_parquet([{', '.join(map(quoted, sealed.narrowed(db, files)))}])")  # noqa: S608 - our own paths, quoted
+    db.execute(f"CREATE TEMP VIEW narrow AS {' UNION ALL '.join(parts)}")
+
+
+def _events(
+    db: duckdb.DuckDBPyConnection,
+    place: str | Path,
+    since: float,
+    until: float = float("inf"),
+    *,
+    files_too: bool = True,
+) -> None:
     """Makes the view ``events``: id, kind, decision_id, time, body."""
     folder = local_folder(place)
     parts = []
@@ -107,16 +131,20 @@ def _events(db: duckdb.DuckDBPyConnection, place: str | Path, since: float, unti
         db.register("remote", _table(_of_store(str(place), since)))
         parts.append("SELECT * FROM remote")
     else:
-        days = [f"day={datetime.fromtimestamp(max(since, 0.0), UTC):%Y-%m-%d}"]
-        days.append("day=~" if until == float("inf") else f"day={datetime.fromtimestamp(until, UTC):%Y-%m-%d}")
-        files = [path for path in sorted(folder.glob("day=*/*.parquet")) if days[0] <= path.parent.name <= days[1]]
+        files = _sealed(folder, since, until) if files_too else []
         if files:
-            listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
-            names = ", ".join(COLUMNS)
+            names, listed = ", ".join(COLUMNS), ", ".join(map(quoted, files))
             parts.append(f"SELECT {names} FROM read_parquet([{listed}], hive_partitioning = false)")  # noqa: S608 - our own paths, quoted
         db.register("spooled", _table(row for path in spool_files(folder) for row in _of_spool(path)))
         parts.append("SELECT * FROM spooled")
     db.execute(f"CREATE TEMP VIEW events AS {' UNION ALL '.join(parts)}")
+
+
+def _sealed(folder: Path, since: float, until: float = float("inf")) -> list[Path]:
+    """The sealed files of the days from ``since`` to ``until``."""
+    first = f"day={datetime.fromtimestamp(max(since, 0.0), UTC):%Y-%m-%d}"
+    last = "day=~" if until == float("inf") else f"day={datetime.fromtimestamp(until, UTC):%Y-%m-%d}"
+    return [path for path in sorted(folder.glob("day=*/*.parquet")) if first <= path.parent.name <= last]
 
 
 def _of_spool(path: Path) -> Iterator[Row]:

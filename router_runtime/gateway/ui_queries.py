@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+NARROW = """
+    SELECT kind, decision_id, time, CASE kind
+        WHEN 'decision' THEN json_extract_string(body, ['$.chosen', '$.arm', '$.tier', '$.labels[0]',
+            '$.task.domain', '$.user_hash', '$.session', '$.policy', '$.intent', '$.agent'])
+        WHEN 'attempt' THEN json_extract_string(body, ['$.index', '$.model', '$.provider', '$.error',
+            '$.cost_usd', '$.latency_ms', '$.billed'])
+        ELSE json_extract_string(body, ['$.source', '$.metric', '$.value']) END AS e
+    FROM {events} WHERE kind IN ('decision', 'attempt', 'feedback')"""
+"""Events → the members that the tables are made of, as texts ``e``."""
 TABLES = (
     """CREATE TEMP TABLE made AS
     SELECT decision_id, time, e[1] AS chosen, e[2] AS arm, e[3] AS tier, coalesce(e[4], e[5], 'unknown') AS label,
         coalesce(e[6], e[7], decision_id) AS subject, e[8] AS policy, e[9] AS intent, e[10] AS agent
-    FROM (SELECT decision_id, time, json_extract_string(body, ['$.chosen', '$.arm', '$.tier', '$.labels[0]',
-            '$.task.domain', '$.user_hash', '$.session', '$.policy', '$.intent', '$.agent']) AS e
-        FROM events WHERE kind = 'decision' AND time >= $since
+    FROM (SELECT decision_id, time, e FROM narrow WHERE kind = 'decision' AND time >= $since
         QUALIFY row_number() OVER (PARTITION BY decision_id) = 1)
     WHERE e[1] IS NOT NULL""",
     """CREATE TEMP TABLE call AS
     SELECT decision_id, time, try_cast(e[1] AS INTEGER) AS index, e[2] AS model, coalesce(e[3], '?') AS provider,
         e[4] AS error, coalesce(try_cast(e[5] AS DOUBLE), 0) AS cost, try_cast(e[6] AS DOUBLE) AS latency_ms,
         coalesce(e[7], 'true') <> 'false' AS billed
-    FROM (SELECT decision_id, time, json_extract_string(body, ['$.index', '$.model', '$.provider', '$.error',
-            '$.cost_usd', '$.latency_ms', '$.billed']) AS e
-        FROM events WHERE kind = 'attempt' AND time >= $since)
+    FROM narrow WHERE kind = 'attempt' AND time >= $since
     QUALIFY row_number() OVER (PARTITION BY decision_id, e[1] ORDER BY time DESC) = 1""",
     """CREATE TEMP TABLE said AS
     SELECT decision_id, avg(value) AS quality FROM (
         SELECT decision_id, arg_max(try_cast(e[3] AS DOUBLE), time) AS value
-        FROM (SELECT decision_id, time, json_extract_string(body, ['$.source', '$.metric', '$.value']) AS e
-            FROM events WHERE kind = 'feedback' AND time >= $since)
-        GROUP BY decision_id, e[1], e[2])
+        FROM narrow WHERE kind = 'feedback' AND time >= $since GROUP BY decision_id, e[1], e[2])
     WHERE value BETWEEN 0 AND 1 GROUP BY decision_id""",
     """CREATE TEMP TABLE whole AS
     SELECT made.*, ends.* EXCLUDE (decision_id), said.quality,

@@ -1,20 +1,27 @@
 """The dashboard in a real browser, before a running gateway with traffic of scripted providers."""
 
+import gc
 import json
+import os
 import re
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import httpx
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from router_runtime.budgets import Budgets
+from router_runtime.errors import StoreError
 from router_runtime.gateway.ui import HEADERS, static_files
 from router_runtime.gateway.ui_about import last_retrain, mlflow_address
 from router_runtime.gateway.ui_data import overview
 from router_runtime.gateway.ui_log import find_decision, time_of
+from router_runtime.gateway.ui_sealed import SealedDays
 from router_runtime.outcome_log import open_log
 from router_runtime.records import uuid7
 from router_runtime.registry import ArmEntry, BudgetEntry, ExperimentEntry, IntentEntry, TierEntry
@@ -30,6 +37,7 @@ from training.simulated_log import simulate
 from training.simulated_world import SimulationSettings
 
 SECRET = "the prompt that nobody may see"
+BODY = json.dumps({"chosen": "small", "prompt": SECRET})
 REQUESTS, BROKEN = 60, 6
 ALL = REQUESTS + BROKEN
 
@@ -194,6 +202,55 @@ def test_sealed_days_say_the_same_as_training_reads(tmp_path, registry):
     one = log.decisions.iloc[0]
     why = find_decision(tmp_path, one["decision_id"])
     assert (why["decision"]["chosen"], len(why["attempts"])) == (one["chosen"], one["attempts"])
+
+
+def test_what_is_kept_of_sealed_days_says_the_same_and_is_read_once(tmp_path, registry):
+    settings = SimulationSettings(days=3, holdout_model="dear", outage_share=0.05, thumbs_rate=0.3, test_rate=0.5)
+    log, start, end = tmp_path / "log", settings.start, settings.start + 3 * 86_400
+    simulate(small_table(60), log, settings, 900, seed=1)
+    files = sorted(log.glob("day=*/*.parquet"))
+    late, held = files[-1], tmp_path / "held.parquet"
+    late.rename(held)
+    sealed = SealedDays()
+
+    def same(since):
+        found = overview(log, since, end, registry, sealed)
+        assert found == overview(log, since, end, registry)
+        return found["totals"]["decisions"]
+
+    fewer = same(start)
+    held.rename(late)
+    assert same(start) == 900 > fewer, "a new file is read"
+    assert same(start + 86_400) < 900
+    first = files[0]
+    told = first.stat()
+    first.write_bytes(b"x" * told.st_size)
+    os.utime(first, ns=(told.st_atime_ns, told.st_mtime_ns))
+    assert overview(log, start, end, registry, sealed)["totals"]["decisions"] == 900, "a known file is not read again"
+    first.write_bytes(b"changed")
+    with pytest.raises(StoreError, match="cannot be read"):
+        overview(log, start, end, registry, sealed)
+
+
+def test_what_is_kept_of_sealed_days_goes_with_them_and_holds_no_prompt(tmp_path):
+    table = pa.table({"id": ["1"], "kind": ["decision"], "decision_id": ["d"], "time": [1.0], "body": [BODY]})
+    files = [tmp_path / f"day=2026-04-{day:02}" / "a.parquet" for day in range(1, 21)]
+    for path in files:
+        path.parent.mkdir()
+        pq.write_table(table, path)
+    sealed = SealedDays()
+    with duckdb.connect(":memory:") as db:
+        kept = sealed.narrowed(db, files)
+        assert [path.exists() for path in kept] == [False] * 4 + [True] * 16
+        files[-1].unlink()
+        sealed.narrowed(db, files[4:-1])
+        assert not kept[-1].exists()
+    assert pq.read_table(kept[10]).column("e").to_pylist()[0][0] == "small"
+    assert SECRET not in str(pq.read_table(kept[10]).to_pylist())
+    home = kept[0].parent
+    del sealed
+    gc.collect()
+    assert not home.exists()
 
 
 def test_the_open_spool_is_read_as_it_is_written(gateway, root):
