@@ -53,14 +53,14 @@ class Roster:
         return Agent(self, None if name == "auto" else self.entry(name).name)
 
     def match(self, messages: Messages, *, tier: str | None = None, intent: str | None = None) -> AgentChoice:
-        """Who would take the task; nothing is called or logged.
+        """Who would take the task; nothing is called or logged, and nobody's turn passes.
 
         Raises:
             NoCandidateError: No agent may take it.
         """
         task = self.read(messages, Options(tier=tier, intent=intent))
-        return self.choose(self.calling.current_registry(), task)
+        return choose(self.calling.current_registry(), task, self.history, self.turns.copy(), self._seed())
 
     def choose(self, registry: Registry, task: Task) -> AgentChoice:
-        """As :meth:`match`, of a task that was read."""
+        """As :meth:`match`, of a task that was read, and the turn is taken."""
         return choose(registry, task, self.history, self.turns, self._seed())

@@ -18,6 +18,13 @@ class Turns:
         self._guard = threading.Lock()
         self._next: dict[tuple[object, ...], int] = {}
 
+    def copy(self) -> Turns:
+        """As they stand now, to look whose turn it would be."""
+        made = Turns()
+        with self._guard:
+            made._next = dict(self._next)
+        return made
+
     def take(self, circle: Sequence[T]) -> T:
         """Whose turn it is in ``circle`` (not empty); the next call gives the one after."""
         key = tuple(circle)

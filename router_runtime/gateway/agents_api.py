@@ -87,6 +87,7 @@ def _row(entry: AgentEntry) -> dict[str, Any]:
     return {
         "id": f"agent/{entry.name}",
         "object": "agent",
+        "name": entry.name,
         "description": entry.description,
         "strategy": entry.strategy,
         "labels": list(entry.labels),

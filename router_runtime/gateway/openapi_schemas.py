@@ -154,7 +154,9 @@ SCHEMAS: dict[str, JSON] = {
     "Accepted": _object("accepted", accepted=_COUNT),
     "Model": _object("id object created owned_by", id=_TEXT, object={"const": "model"}, created=_COUNT, owned_by=_TEXT),
     "ModelList": _object("object data", object={"const": "list"}, data={"type": "array", "items": _ref("Model")}),
-    "Agent": _object("id object description", id=_TEXT, object={"const": "agent"}, description=_TEXT),
+    "Agent": _object(
+        "id object name description", id=_TEXT, object={"const": "agent"}, name=_TEXT, description=_TEXT
+    ),
     "AgentList": _object("object data", object={"const": "list"}, data={"type": "array", "items": _ref("Agent")}),
     **MEMORY_SCHEMAS,
     "Status": _object("status", status=_TEXT),

@@ -182,7 +182,7 @@ def test_turns_are_fair_under_200_concurrent_callers(n: int) -> None:
     taken: list[str] = []
 
     def work() -> None:
-        taken.extend(router.agents.match("x").name for _ in range(5))
+        taken.extend(str(router.agent("auto").route("x").agent) for _ in range(5))
 
     threads = [threading.Thread(target=work) for _ in range(200)]
     for thread in threads:
@@ -193,6 +193,12 @@ def test_turns_are_fair_under_200_concurrent_callers(n: int) -> None:
     assert len(taken) == 1000
     assert set(counts) == set(names)
     assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_a_look_takes_nobodys_turn() -> None:
+    router = opened("http://localhost:1", AgentEntry("a"), AgentEntry("b"), dispatch=DispatchEntry("round-robin"))
+    seen = [(router.agents.match("x").name, router.agent("auto").route("x").agent) for _ in range(3)]
+    assert seen == [("a", "a"), ("b", "b"), ("a", "a")]
 
 
 async def test_turns_are_fair_among_tasks_of_an_event_loop(server: ProviderServer) -> None:

@@ -19,6 +19,7 @@ from router_runtime.registry_agents import AgentEntry, MemoryEntry
 from tests.provider_server import ProviderServer
 from tests.runtime.execution.wires import WIRES, good
 from tests.runtime.gateway.house import Gateway, registry_at, running
+from tests.runtime.gateway.test_running import registry_text, served
 
 TEAM = MemoryEntry("team", frozenset({"team"}))
 AGENTS = (
@@ -177,3 +178,13 @@ def test_a_file_that_is_no_memory_is_refused_at_the_start(gate: Gateway, tmp_pat
     place.write_bytes(b"this is no database" * 100)
     with pytest.raises(StoreError, match="memory"):
         remember(replace(gate.service, closing=[]), str(place))
+
+
+def test_the_command_serves_a_memory_that_outlives_it(tmp_path: Path) -> None:
+    known = tmp_path / "with_agents.yaml"
+    known.write_text(registry_text("http://127.0.0.1:9") + "agents: {coding: {description: writes code}}\n")
+    options = ["--insecure-local", "--registry", str(known), "--memory", str(tmp_path / "memory.sqlite")]
+    with served(tmp_path, "http://127.0.0.1:9", *options) as (url, _killed):
+        assert httpx.post(f"{url}/v1/memory", json={"agent": "coding", "text": "kept"}).status_code == 200
+    with served(tmp_path, "http://127.0.0.1:9", *options) as (url, _killed):
+        assert texts(httpx.post(f"{url}/v1/memory/search", json={"agent": "coding", "query": "kept"})) == ["kept"]
