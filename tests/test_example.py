@@ -1,4 +1,4 @@
-"""The examples run, and what they show is so."""
+"""The example runs, and what it shows is so."""
 
 import contextlib
 import subprocess
@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from examples.agents_and_memory import TASKS, scripted_registry, solve, solve_alone, total
+from notebooks.agents_and_memory import TASKS, scripted_registry, solve, solve_alone, total
 from router_runtime import Router
 from router_runtime.memory import open_memory
 from tests.conftest import ROOT
@@ -48,7 +48,7 @@ def test_the_costs_are_the_registrys_prices_times_the_tokens(both):
 
 
 def test_it_runs_as_shown():
-    command = [sys.executable, "-W", "error", "-m", "examples.agents_and_memory"]
+    command = [sys.executable, "-W", "error", "-m", "notebooks.agents_and_memory"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert "for all: $" in done.stdout
     assert done.stderr == ""

@@ -1,4 +1,4 @@
-"""Four agents solve a list of tasks together: ``python -m examples.agents_and_memory``.
+"""Four agents solve a list of tasks together: ``python -m notebooks.agents_and_memory``.
 
 Nothing leaves the machine and no key is needed: the shipped registry's agents, models and prices are used, but each
 provider is a small local server whose answers stand below. So the costs follow from the registry's prices and from the
