@@ -31,7 +31,7 @@ _WITHIN_S = 7 * 86_400
 
 @contextmanager
 def opened(place: str | Path, since: float, sealed: SealedDays | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The log's events from ``since`` on (UTC seconds) as the view ``narrow``, with the tables of ``ui_queries``.
+    """The log's events from ``since`` on (UTC seconds) as views of few columns, with the tables of ``ui_queries``.
 
     Args:
         place: Folder or URL of the log.
@@ -106,14 +106,16 @@ def time_of(decision_id: str) -> float | None:
 
 
 def _narrow(db: duckdb.DuckDBPyConnection, place: str | Path, since: float, sealed: SealedDays | None) -> None:
-    """Makes the view ``narrow``: kind, decision_id, time, and the members of :data:`ui_queries.NARROW`."""
+    """Makes a view of each kind, such as ``narrow_decision``: the columns of :data:`ui_queries.NARROW`."""
     folder = local_folder(place)
     files = [] if folder is None or sealed is None else _sealed(folder, since)
     _events(db, place, since, files_too=not files)
-    parts = [NARROW.format(events="events")]
-    if files and sealed is not None:
-        parts.append(f"SELECT * FROM read_parquet([{', '.join(map(quoted, sealed.narrowed(db, files)))}])")  # noqa: S608 - our own paths, quoted
-    db.execute(f"CREATE TEMP VIEW narrow AS {' UNION ALL '.join(parts)}")
+    kept = [] if sealed is None else sealed.narrowed(db, files)
+    for kind, query in NARROW.items():
+        parts = [query.format(events="events")]
+        if kept:
+            parts.append(f"SELECT * FROM read_parquet([{', '.join(quoted(one[kind]) for one in kept)}])")  # noqa: S608 - our own paths, quoted
+        db.execute(f"CREATE TEMP VIEW narrow_{kind} AS {' UNION ALL '.join(parts)}")
 
 
 def _events(

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-NARROW = """
-    SELECT kind, decision_id, time, CASE kind
-        WHEN 'decision' THEN json_extract_string(body, ['$.chosen', '$.arm', '$.tier', '$.labels[0]',
-            '$.task.domain', '$.user_hash', '$.session', '$.policy', '$.intent', '$.agent'])
-        WHEN 'attempt' THEN json_extract_string(body, ['$.index', '$.model', '$.provider', '$.error',
-            '$.cost_usd', '$.latency_ms', '$.billed'])
-        ELSE json_extract_string(body, ['$.source', '$.metric', '$.value']) END AS e
-    FROM {events} WHERE kind IN ('decision', 'attempt', 'feedback')"""
-"""Events → the members that the tables are made of, as texts ``e``."""
-TABLES = (
-    """CREATE TEMP TABLE made AS
+from collections.abc import Mapping
+
+NARROW: Mapping[str, str] = {
+    "decision": """
     SELECT decision_id, time, e[1] AS chosen, e[2] AS arm, e[3] AS tier, coalesce(e[4], e[5], 'unknown') AS label,
         coalesce(e[6], e[7], decision_id) AS subject, e[8] AS policy, e[9] AS intent, e[10] AS agent
-    FROM (SELECT decision_id, time, e FROM narrow WHERE kind = 'decision' AND time >= $since
-        QUALIFY row_number() OVER (PARTITION BY decision_id) = 1)
+    FROM (SELECT decision_id, time, json_extract_string(body, ['$.chosen', '$.arm', '$.tier', '$.labels[0]',
+            '$.task.domain', '$.user_hash', '$.session', '$.policy', '$.intent', '$.agent']) AS e
+        FROM {events} WHERE kind = 'decision')
     WHERE e[1] IS NOT NULL""",
-    """CREATE TEMP TABLE call AS
+    "attempt": """
     SELECT decision_id, time, try_cast(e[1] AS INTEGER) AS index, e[2] AS model, coalesce(e[3], '?') AS provider,
         e[4] AS error, coalesce(try_cast(e[5] AS DOUBLE), 0) AS cost, try_cast(e[6] AS DOUBLE) AS latency_ms,
         coalesce(e[7], 'true') <> 'false' AS billed
-    FROM narrow WHERE kind = 'attempt' AND time >= $since
-    QUALIFY row_number() OVER (PARTITION BY decision_id, e[1] ORDER BY time DESC) = 1""",
+    FROM (SELECT decision_id, time, json_extract_string(body, ['$.index', '$.model', '$.provider', '$.error',
+            '$.cost_usd', '$.latency_ms', '$.billed']) AS e
+        FROM {events} WHERE kind = 'attempt')""",
+    "feedback": """
+    SELECT decision_id, time, e[1] AS source, e[2] AS metric, try_cast(e[3] AS DOUBLE) AS value
+    FROM (SELECT decision_id, time, json_extract_string(body, ['$.source', '$.metric', '$.value']) AS e
+        FROM {events} WHERE kind = 'feedback')""",
+}
+"""By kind, events → the members that the tables are made of; a row at a time, so that files can be read one by one."""
+TABLES = (
+    """CREATE TEMP TABLE made AS
+    SELECT decision_id, first(time) AS time, first(chosen) AS chosen, first(arm) AS arm, first(tier) AS tier,
+        first(label) AS label, first(subject) AS subject, first(policy) AS policy, first(intent) AS intent,
+        first(agent) AS agent
+    FROM narrow_decision WHERE time >= $since GROUP BY decision_id""",
+    """CREATE TEMP TABLE call AS
+    SELECT decision_id, max(time) AS time, index, unnest(arg_max({'model': model, 'provider': provider,
+        'error': error, 'cost': cost, 'latency_ms': latency_ms, 'billed': billed}, time))
+    FROM narrow_attempt WHERE time >= $since GROUP BY decision_id, index""",
     """CREATE TEMP TABLE said AS
     SELECT decision_id, avg(value) AS quality FROM (
-        SELECT decision_id, arg_max(try_cast(e[3] AS DOUBLE), time) AS value
-        FROM narrow WHERE kind = 'feedback' AND time >= $since GROUP BY decision_id, e[1], e[2])
+        SELECT decision_id, arg_max(value, time) AS value FROM narrow_feedback WHERE time >= $since
+        GROUP BY decision_id, source, metric)
     WHERE value BETWEEN 0 AND 1 GROUP BY decision_id""",
     """CREATE TEMP TABLE whole AS
     SELECT made.*, ends.* EXCLUDE (decision_id), said.quality,

@@ -1,7 +1,8 @@
 """The few members of sealed events that the dashboard reads, kept by file: a sealed file never changes.
 
 Nearly all the time of a reading goes into the events' JSON; of a sealed file it is read once, and what is kept of it is
-a Parquet file of a few columns in a folder that lasts as long as the process. It holds no prompts and no features.
+a Parquet file of a few columns for each kind of event, in a folder that lasts as long as the process. It holds no
+prompts and no features.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ class SealedDays:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._home: Path | None = None
-        self._kept: dict[Path, tuple[str, Path]] = {}
+        self._kept: dict[Path, tuple[str, dict[str, Path]]] = {}
 
-    def narrowed(self, db: duckdb.DuckDBPyConnection, files: Iterable[Path]) -> list[Path]:
-        """For each sealed file one of the columns of :data:`ui_queries.NARROW`, read now where it was not before.
+    def narrowed(self, db: duckdb.DuckDBPyConnection, files: Iterable[Path]) -> list[dict[str, Path]]:
+        """For each sealed file what is kept of it, by kind (:data:`ui_queries.NARROW`); read now where it was not yet.
 
         Args:
             db: Reads and writes them.
@@ -49,19 +50,21 @@ class SealedDays:
             self._forget()
             return found
 
-    def _one(self, db: duckdb.DuckDBPyConnection, path: Path) -> Path:
+    def _one(self, db: duckdb.DuckDBPyConnection, path: Path) -> dict[str, Path]:
         told = path.stat()
         mark = f"{told.st_size} {told.st_mtime_ns}"
         kept = self._kept.get(path)
         if kept is not None and kept[0] == mark:
             return kept[1]
-        place = self._folder() / f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.parquet"
-        part = place.with_suffix(".part")
-        rows = NARROW.format(events=f"read_parquet({quoted(path)}, hive_partitioning = false)")
-        db.execute(f"COPY ({rows}) TO {quoted(part)} (FORMAT parquet, COMPRESSION zstd)")
-        os.replace(part, place)
-        self._kept[path] = (mark, place)
-        return place
+        name = hashlib.sha256(str(path).encode()).hexdigest()[:32]
+        places = {kind: self._folder() / f"{name}.{kind}.parquet" for kind in NARROW}
+        for kind, place in places.items():
+            rows = NARROW[kind].format(events=f"read_parquet({quoted(path)}, hive_partitioning = false)")
+            part = place.with_suffix(".part")
+            db.execute(f"COPY ({rows}) TO {quoted(part)} (FORMAT parquet)")
+            os.replace(part, place)
+        self._kept[path] = (mark, places)
+        return places
 
     def _folder(self) -> Path:
         if self._home is None:
@@ -73,7 +76,8 @@ class SealedDays:
         """Removes what no longer has its file, and days beyond the newest :data:`_DAYS`."""
         days = sorted({path.parent.name for path in self._kept})[-_DAYS:]
         for path in [path for path in self._kept if path.parent.name not in days or not path.exists()]:
-            self._kept.pop(path)[1].unlink(missing_ok=True)
+            for place in self._kept.pop(path)[1].values():
+                place.unlink(missing_ok=True)
 
 
 def quoted(path: Path) -> str:
