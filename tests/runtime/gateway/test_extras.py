@@ -138,7 +138,7 @@ def test_feedback_is_durable(gate: Gateway) -> None:
     folder: Path = gate.log_folder  # type: ignore[attr-defined]
     rows = [row for path in spool_files(folder) for row in read_spool(path)]
     kinds = [row.kind for row in rows if row.decision_id == decision]
-    assert sorted(kinds) == ["decision", *["feedback"] * 101]
+    assert sorted(kinds) == ["attempt", "decision", *["feedback"] * 101]
 
 
 def test_feedback_needs_a_log(upstream: ProviderServer, tmp_path: Path) -> None:

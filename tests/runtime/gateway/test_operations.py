@@ -56,7 +56,7 @@ def test_metrics_count_requests_decisions_attempts_and_cost(upstream, tmp_path):
     assert found["pointsman_attempts_total", "m-openai", "ok", "p-openai"] == 3
     assert found["pointsman_attempt_seconds_count", "p-openai"] == 3
     assert found["pointsman_cost_usd_total", "m-openai", "p-openai"] > 0
-    assert found["pointsman_log_events_total", "written"] == 3
+    assert found["pointsman_log_events_total", "written"] == 6, "decisions and attempts"
     assert found["pointsman_log_events_total", "dropped"] == 0
     assert found["pointsman_breaker_state", "p-openai"] == 0
     assert found["pointsman_model_disabled", "m-openai"] == 0
