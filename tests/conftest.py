@@ -62,6 +62,16 @@ def postgres_url(postgres):
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture
+def plain_postgres_url(postgres, postgres_url):
+    """The same of a role that may not make extensions: a server without pgvector for all that it can do."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'plain'").fetchone() is None:
+            connection.execute("CREATE ROLE plain LOGIN")
+        connection.execute("GRANT CREATE ON SCHEMA public TO plain")
+    return postgres_url.replace("tests@", "plain@")
+
+
 @pytest.fixture(scope="session")
 def registry():
     """The shipped registry."""

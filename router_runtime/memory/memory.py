@@ -12,9 +12,9 @@ from pathlib import Path
 from router_runtime.errors import MemoryRefused, RequestError, StoreError
 from router_runtime.memory.access import Access, Directory
 from router_runtime.memory.encoders import ClosingEncoder, Encoder, HashEncoder, packed
-from router_runtime.memory.entries import Entry, Found, MemoryStore, State
+from router_runtime.memory.entries import Entry, Found, MemoryStore, Ranking
+from router_runtime.memory.ranking import LocalRanking
 from router_runtime.memory.sqlite_store import SqliteMemory, said
-from router_runtime.memory.vectors import VectorTable
 from router_runtime.records import uuid7
 
 MAX_TEXT = 100_000
@@ -64,9 +64,9 @@ class Memory:
         self._waiting: list[_Pending] = []
         self._untidy = 0
         self._queue, self._commit, self._cache = threading.Lock(), threading.Lock(), threading.Lock()
-        self._table, self._seen = self._empty(), State(0, 0, 0)
+        self._ranking: Ranking | None = None
         self._common: dict[str, int] = {}
-        self._counted = _COMMON_LEAST
+        self._counted, self._size = _COMMON_LEAST, 0
 
     @classmethod
     def open(cls, place: str | Path, directory: Directory, encoder: Encoder | None = None, **more: object) -> Memory:
@@ -145,9 +145,9 @@ class Memory:
         scopes, now = sorted(self.directory(reader).read), self.clock()
         authors = None if agents is None else sorted(agents)
         (vector,) = self.encoder.encode([query])
-        with self._cache:
-            self._refresh()
-            meaning = self._table.nearest(vector, scopes, authors, now, DEPTH)
+        ranking = self._ranked()
+        meaning = ranking.nearest(vector, scopes, authors, now, DEPTH)
+        self._count(ranking.size)
         words = self.store.by_words(self._asked(query), scopes, authors, now, DEPTH)
         return self._fused(words, meaning, k)
 
@@ -233,27 +233,25 @@ class Memory:
                 one.error = error
                 one.done.set()
 
-    def _refresh(self) -> None:
-        """Takes over what this or other processes have written or deleted since."""
-        now = self.store.state()
-        if now.encoded != self._seen.encoded:
-            self._table, self._seen = self._empty(), State(0, 0, now.encoded)
-        if now.last > self._seen.last:
-            self._table.add(self.store.placed(self._seen.last))
-        if now.gone > self._seen.gone:
-            self._table.drop(self.store.gone(self._seen.gone))
-        self._seen = now._replace(last=max(now.last, self._table.last))
-        if self._table.size > 2 * self._counted:  # counting words reads the whole index: as often as it doubles
-            self._common, self._counted = self.store.common(_COUNTED_LEAST), self._table.size
+    def _ranked(self) -> Ranking:
+        with self._cache:
+            if self._ranking is None:
+                encoder, dims = self.encoder.fingerprint, self.encoder.dims
+                self._ranking = self.store.ranking(encoder, dims) or LocalRanking(self.store, encoder, dims)
+            return self._ranking
 
-    def _empty(self) -> VectorTable:
-        return VectorTable(self.encoder.fingerprint, self.encoder.dims)
+    def _count(self, size: int) -> None:
+        """Counts the words, which reads the whole index: as often as it doubles."""
+        with self._cache:
+            self._size = size
+            if size > 2 * self._counted:
+                self._common, self._counted = self.store.common(_COUNTED_LEAST), size
 
     def _asked(self, query: str) -> list[str]:
         """The rarest words of a query: common ones cost much and say little."""
         words = list(dict.fromkeys(match.group().lower() for match in _WORD.finditer(query[:MAX_TEXT])))[:_READ_WORDS]
         common = self._common
-        most = max(_COMMON_LEAST, int(_COMMON_SHARE * self._table.size))
+        most = max(_COMMON_LEAST, int(_COMMON_SHARE * self._size))
         rarest = sorted(words, key=lambda word: (common.get(word, 0), -len(word)))
         rare = [word for word in rarest if common.get(word, 0) <= most][:_ASKED_WORDS]
         # Words of every twentieth entry rank nothing that the vectors do not rank better, at ten times the cost.

@@ -1,8 +1,9 @@
 """The memory in PostgreSQL, for several machines: rows, keywords (a GIN index) and vectors (extra ``postgres``).
 
-Vectors are ranked in the process, as with SQLite; the server's own keyword ranking (``ts_rank_cd``) takes the place of
-BM25. Deleted rows are gone for every query at once; ``forget`` then runs VACUUM, after which their room is free to be
-overwritten, and the server's write-ahead log and backups keep them for as long as the server is told to.
+Vectors are ranked by the server where it has pgvector (see ``pgvector.py``), else in the process, as with SQLite; the
+server's own keyword ranking (``ts_rank``) takes the place of BM25. Deleted rows are gone for every query at once;
+``forget`` then runs VACUUM, after which their room is free to be overwritten, and the server's write-ahead log and
+backups keep them for as long as the server is told to.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import psycopg
 
 from router_runtime.errors import StoreError
 from router_runtime.memory.entries import Entry, Placed, State
+from router_runtime.memory.pgvector import PgvectorRanking, enabled, halfvec
 from router_runtime.memory.sqlite_store import said
 
 _SCHEMA = """
@@ -50,23 +52,30 @@ class PostgresMemory:
         self._url = url
         self._guard = threading.RLock()
         self._connection: psycopg.Connection[Any] | None = None
+        self._ranks = False
 
     def append(self, entries: Sequence[tuple[Entry, str, bytes]]) -> list[int]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        query = (
-            f"INSERT INTO memory_entries ({_FIELDS}, encoder, vector, words)"  # noqa: S608 - our own text
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, to_tsvector('simple', %s)) RETURNING seq"
-        )
-        seqs = []
-        with self._using("written") as db:
+        with self._using("written") as db, db.cursor() as cursor:
             db.execute(_ONE_WRITER)
-            for one, encoder, vector in entries:
-                words = _plain(said(one.text, one.tags))
-                row = (one.id, one.agent, one.scope, _plain(one.text), [_plain(tag) for tag in one.tags], one.time)
-                made = db.execute(query, (*row, one.expires, encoder, vector, words)).fetchone()
-                assert made is not None
-                seqs.append(int(made[0]))
-        return seqs
+            column, value = (", meaning", ", %s::halfvec") if self._ranks else ("", "")
+            query = f"""
+                INSERT INTO memory_entries ({_FIELDS}, encoder, vector, words{column})
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, to_tsvector('simple', %s){value})
+                RETURNING seq"""  # noqa: S608 - our own text
+            cursor.executemany(query, [self._row(*one) for one in entries], returning=True)
+            return [int(row[0]) for result in cursor.results() for row in result]
+
+    def _row(self, one: Entry, encoder: str, vector: bytes) -> tuple[object, ...]:
+        words = _plain(said(one.text, one.tags))
+        told = (one.id, one.agent, one.scope, _plain(one.text), [_plain(tag) for tag in one.tags], one.time)
+        return (*told, one.expires, encoder, vector, words, *self._meaning(vector))
+
+    def ranking(self, encoder: str, dims: int) -> PgvectorRanking | None:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
+        with self._using("read"):
+            ranks = self._ranks
+        return PgvectorRanking(self._using, encoder, dims) if ranks else None
 
     def placed(self, after: int) -> Iterator[Placed]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
@@ -100,7 +109,7 @@ class PostgresMemory:
         query = f"""
             SELECT seq FROM memory_entries, to_tsquery('simple', %(asked)s) AS asked
             WHERE words @@ asked AND scope = ANY(%(scopes)s) AND (expires IS NULL OR expires > %(now)s){authors}
-            ORDER BY ts_rank_cd(words, asked, 1) DESC, seq DESC LIMIT %(k)s"""  # noqa: S608 - our own text
+            ORDER BY ts_rank(words, asked, 1) DESC, seq DESC LIMIT %(k)s"""  # noqa: S608 - our own text
         asked = " | ".join(f"'{word}'" for word in words)
         given = {"asked": asked, "scopes": list(scopes), "now": now, "k": k, "agents": list(agents or ())}
         with self._using("read") as db:
@@ -129,16 +138,18 @@ class PostgresMemory:
 
     def other_encodings(self, encoder: str, n: int) -> list[tuple[int, str]]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        query = "SELECT seq, text, tags FROM memory_entries WHERE encoder != %s ORDER BY seq LIMIT %s"
         with self._using("read") as db:
+            other = "(encoder != %s OR meaning IS NULL)" if self._ranks else "encoder != %s"
+            query = f"SELECT seq, text, tags FROM memory_entries WHERE {other} ORDER BY seq LIMIT %s"  # noqa: S608 - ours
             return [(seq, said(text, tags)) for seq, text, tags in db.execute(query, (encoder, n)).fetchall()]
 
     def encode_again(self, rows: Sequence[tuple[int, str, bytes]]) -> None:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
         with self._using("encoded again") as db, db.cursor() as cursor:
+            also = ", meaning = %s::halfvec" if self._ranks else ""
             cursor.executemany(
-                "UPDATE memory_entries SET encoder = %s, vector = %s WHERE seq = %s",
-                [(encoder, vector, seq) for seq, encoder, vector in rows],
+                f"UPDATE memory_entries SET encoder = %s, vector = %s{also} WHERE seq = %s",  # noqa: S608 - our own text
+                [(encoder, vector, *self._meaning(vector), seq) for seq, encoder, vector in rows],
             )
             cursor.execute("UPDATE memory_encoded SET n = n + 1")
 
@@ -160,6 +171,10 @@ class PostgresMemory:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+    def _meaning(self, vector: bytes) -> tuple[str, ...]:
+        """The value for the server's ranking, where it has one."""
+        return (halfvec(vector),) if self._ranks else ()
 
     def _delete(self, test: str, given: Sequence[Any]) -> int:
         query = f"""
@@ -190,6 +205,7 @@ class PostgresMemory:
             connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
             with connection.transaction():
                 connection.execute(_SCHEMA)
+            self._ranks = enabled(connection)
             self._connection = connection
         return self._connection
 

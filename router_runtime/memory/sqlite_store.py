@@ -71,6 +71,9 @@ class SqliteMemory:
                 seqs.append(int(made.lastrowid or 0))
             return seqs
 
+    def ranking(self, encoder: str, dims: int) -> None:
+        """See :class:`~router_runtime.memory.entries.MemoryStore`: ranked in the process."""
+
     def placed(self, after: int) -> Iterator[Placed]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
         while True:

@@ -3,7 +3,8 @@
 Writes 100,000 memories from the prompts of the real tables (their halves and tails, so that there are enough), with 8
 threads; then searches as agents do: with a part of a text that is there, with a few of its words, and with the text of
 another prompt. Recall is against an exact search of our own in this file: BM25 by its formula over the same words, all
-vectors compared in float64, both fused by the same rule.
+vectors compared in float64, both fused by the same rule. ``--store pgvector`` starts a PostgreSQL of its own and
+measures that store; the server ranks words by its own rule, so that its recall is of the vectors' ranking alone.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,9 @@ import pyarrow.parquet as pq
 from router_runtime.memory import HashEncoder, Memory
 from router_runtime.memory.access import by_registry
 from router_runtime.memory.memory import DEPTH, FUSION
+from router_runtime.memory.ranking import LocalRanking
 from router_runtime.registry_agents import AgentEntry, MemoryEntry
+from tests.postgres_server import postgres_server
 
 TABLES = ("mmlu_pro", "zeroeval", "llmrouter", "bfcl", "routellm")
 BARS = {"recall_at_10": 0.95, "search_p99_ms": 20.0, "writes_per_s": 500.0}
@@ -133,11 +138,33 @@ def recall(memory: Memory, texts: list[str], queries: list[str]) -> float:
     return float(np.mean(shares))
 
 
-def run(data: Path, n: int, searches: int, checked: int, threads: int) -> dict[str, Any]:
+def recall_by_meaning(memory: Memory, queries: list[str]) -> float:
+    """Share of the ten nearest of all vectors that the store's ranking finds."""
+    exact = LocalRanking(memory.store, memory.encoder.fingerprint, memory.encoder.dims)
+    scopes, shares = sorted(memory.access("one").read), []
+    for query in queries:
+        (vector,) = memory.encoder.encode([query])
+        wanted = exact.nearest(vector, scopes, None, memory.clock(), 10)
+        found = memory._ranked().nearest(vector, scopes, None, memory.clock(), 10)
+        shares.append(len(set(found) & set(wanted)) / max(len(wanted), 1))
+    return float(np.mean(shares))
+
+
+@contextmanager
+def place(store: str, folder: Path) -> Iterator[str | Path]:
+    """Where the memory shall be; the server ends with the block."""
+    if store == "sqlite":
+        yield folder / "memory.sqlite"
+        return
+    with postgres_server(fsync=True) as url:
+        yield url
+
+
+def run(data: Path, store: str, n: int, searches: int, checked: int, threads: int) -> dict[str, Any]:
     """All figures."""
     texts, rng = texts_of(data, n), np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        memory = Memory.open(Path(folder) / "memory.sqlite", by_registry(lambda: AGENTS), HashEncoder())
+    with tempfile.TemporaryDirectory() as folder, place(store, Path(folder)) as where:
+        memory = Memory.open(where, by_registry(lambda: AGENTS), HashEncoder())
         writes = write_all(memory, texts, threads)
         queries = queries_of(texts, searches, rng)
         started = time.perf_counter()
@@ -148,13 +175,18 @@ def run(data: Path, n: int, searches: int, checked: int, threads: int) -> dict[s
             started = time.perf_counter()
             memory.search(query, reader="one")
             times.append((time.perf_counter() - started) * 1e3)
-        share = recall(memory, texts, queries[:checked])
+        share = (
+            recall(memory, texts, queries[:checked])
+            if store == "sqlite"
+            else recall_by_meaning(memory, queries[:checked])
+        )
         started = time.perf_counter()
         memory.forget("one", ids=[memory.write("one", "something to forget")])
         forget_s = time.perf_counter() - started
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         memory.close()
     return {
+        "store": store,
         "memories": n,
         "writers": threads,
         "writes_per_s": round(writes, 1),
@@ -175,16 +207,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("tests/benchmarks/report/memory"))
+    parser.add_argument("--store", choices=("sqlite", "pgvector"), default="sqlite")
     parser.add_argument("--n", type=int, default=100_000)
     parser.add_argument("--searches", type=int, default=2000)
     parser.add_argument("--checked", type=int, default=150)
     parser.add_argument("--threads", type=int, default=8)
     args = parser.parse_args()
-    report = run(args.data, args.n, args.searches, args.checked, args.threads)
+    report = run(args.data, args.store, args.n, args.searches, args.checked, args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "memory.json").write_text(json.dumps(report, indent=2) + "\n")
+    name = "memory" if args.store == "sqlite" else f"memory_{args.store}"
+    (args.out / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
     rows = "".join(f"| {key} | {value} |\n" for key, value in report.items() if key != "bars")
-    (args.out / "memory.md").write_text(f"# Shared memory\n\n| what | figure |\n|---|---|\n{rows}")
+    (args.out / f"{name}.md").write_text(f"# Shared memory\n\n| what | figure |\n|---|---|\n{rows}")
     print(json.dumps(report, indent=2))
 
 

@@ -1,4 +1,4 @@
-"""The contract of the shared memory, over both stores; scopes that hold; deletion that deletes; kill -9."""
+"""The contract of the shared memory, over SQLite and PostgreSQL with and without pgvector; scopes; deleting; kill."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ AGENTS = {
 DIRECTORY = by_registry(lambda: AGENTS)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "plain_postgres_url", "postgres_url"], ids=["sqlite", "postgresql", "pgvector"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
-    return tmp_path / "memory.sqlite" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
+    return tmp_path / "memory.sqlite" if request.param == "sqlite" else str(request.getfixturevalue(request.param))
 
 
 @pytest.fixture
