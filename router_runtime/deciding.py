@@ -16,7 +16,7 @@ from router_runtime.bundle import Bundle
 from router_runtime.features import Features
 from router_runtime.filters import too_expensive
 from router_runtime.messages import Request
-from router_runtime.policy import PolicySettings
+from router_runtime.policy_settings import PolicySettings
 from router_runtime.records import Candidate, LatencyNeed, Modality, Slate, TaskProfile
 from router_runtime.snapshot import View
 

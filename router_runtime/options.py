@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
+from router_runtime.policy_settings import Strategy
 from router_runtime.records import LatencyNeed
-from router_runtime.registry import Strategy
 
 
 class RouteOptions(TypedDict, total=False):

@@ -7,16 +7,14 @@ random generator: :func:`draw` takes its seed.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from router_runtime.errors import ConfigError
-from router_runtime.registry import EXPLORATIONS, STRATEGIES, Exploration, PolicyEntry, Strategy
+from router_runtime.policy_settings import PolicySettings
 from router_runtime.thompson import Doubt, best_shares, posterior_sd
 
 Floats = npt.NDArray[np.float64]
@@ -27,51 +25,6 @@ UNLISTED_WEIGHT = 0.01
 LATENCY_UNIT_MS = 10_000.0
 _NEVER = -np.inf
 _MASK_64 = (1 << 64) - 1
-
-
-@dataclass(frozen=True, slots=True)
-class PolicySettings:
-    """How to choose; see :class:`router_runtime.registry.PolicyEntry` for meanings, units and ranges."""
-
-    strategy: Strategy = "balanced"
-    quality_target: float = 0.8
-    trade_off: float = 0.5
-    answer_value_usd: float = 0.1
-    latency_weight: float = 0.0
-    exploration: Exploration = "none"
-    epsilon: float = 0.05
-    temperature: float = 0.05
-    quality_floor: float = 0.5
-
-    def __post_init__(self) -> None:
-        shares = (self.quality_target, self.trade_off, self.epsilon, self.quality_floor, self.latency_weight)
-        if self.strategy not in STRATEGIES or self.exploration not in EXPLORATIONS:
-            raise ConfigError(
-                f"strategy {self.strategy!r} or exploration {self.exploration!r} is unknown; "
-                f"known: {', '.join(STRATEGIES)}; {', '.join(EXPLORATIONS)}"
-            )
-        if not all(0.0 <= share <= 1.0 for share in shares):
-            raise ConfigError(
-                "quality_target, trade_off, epsilon, quality_floor and latency_weight lie between 0 and 1"
-            )
-        if not (self.answer_value_usd > 0.0 and self.temperature > 0.0):
-            raise ConfigError("answer_value_usd and temperature must be positive")
-
-    @property
-    def fingerprint(self) -> str:
-        """12 hex digits; equal for equal settings."""
-        return _fingerprint(self)
-
-
-@lru_cache(maxsize=1024)
-def _fingerprint(settings: PolicySettings) -> str:
-    text = ";".join(f"{key}={value!r}" for key, value in asdict(settings).items())
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def settings_of(entry: PolicyEntry) -> PolicySettings:
-    """The settings of a registry's policy section."""
-    return PolicySettings(**{name: getattr(entry, name) for name in PolicySettings.__slots__})
 
 
 def override(settings: PolicySettings, **changes: Any) -> PolicySettings:

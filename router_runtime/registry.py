@@ -11,19 +11,16 @@ from datetime import date
 from typing import Literal
 
 from router_runtime.errors import UnknownModelError
+from router_runtime.policy_settings import PolicySettings, Strategy
 from router_runtime.records import LatencyNeed
 from router_runtime.registry_agents import AgentEntry, DispatchEntry, EndpointEncoderEntry, OnnxEncoderEntry
 from router_runtime.registry_yaml import did_you_mean
 
 ADAPTERS = ("openai", "openai-responses", "openai-compatible", "anthropic", "gemini", "deepseek", "openrouter")
 CAPABILITIES = ("tools", "vision", "audio", "files", "json", "streaming", "reasoning", "agents", "caching")
-STRATEGIES = ("cost-first", "capability-first", "balanced", "static")
-EXPLORATIONS = ("none", "epsilon", "softmax", "thompson")
 LATENCY_NEEDS = ("interactive", "normal", "batch")
 WINDOWS = ("minute", "day", "month")
 
-Strategy = Literal["cost-first", "capability-first", "balanced", "static"]
-Exploration = Literal["none", "epsilon", "softmax", "thompson"]
 Window = Literal["minute", "day", "month"]
 
 
@@ -176,15 +173,7 @@ class PolicyEntry:
     """How a choice is made where nothing else is said.
 
     Args:
-        strategy: One of :data:`STRATEGIES`.
-        quality_target: cost-first: the cheapest model with predicted quality ≥ this, 0..1.
-        trade_off: balanced: 0 = cost alone .. 1 = quality alone.
-        answer_value_usd: balanced: what a good answer is worth in USD at trade_off 0.5.
-        latency_weight: balanced: utility lost per 10 s of latency, 0..1.
-        exploration: One of :data:`EXPLORATIONS`.
-        epsilon: Share of uniform exploration, 0..1.
-        temperature: Of the softmax over scores, > 0.
-        quality_floor: Only models with predicted quality ≥ this are explored, 0..1.
+        settings: Of the policy itself.
         exploration_budget_usd: The most that exploration may cost in a day (UTC) beyond the best choices, by predicted
             costs; None = no bound.
         deadline_ms: A decision that would take longer uses the static table.
@@ -192,15 +181,7 @@ class PolicyEntry:
         output_tokens: Expected completion tokens where no bundle predicts them.
     """
 
-    strategy: Strategy = "balanced"
-    quality_target: float = 0.8
-    trade_off: float = 0.5
-    answer_value_usd: float = 0.1
-    latency_weight: float = 0.0
-    exploration: Exploration = "none"
-    epsilon: float = 0.05
-    temperature: float = 0.05
-    quality_floor: float = 0.5
+    settings: PolicySettings = field(default_factory=PolicySettings)
     exploration_budget_usd: float | None = None
     deadline_ms: float = 50.0
     static_order: tuple[str, ...] = ()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from router_runtime.errors import RegistryError
+from router_runtime.policy_settings import EXPLORATIONS, STRATEGIES, PolicySettings
 from router_runtime.registry import (
     ADAPTERS,
     CAPABILITIES,
-    EXPLORATIONS,
     LATENCY_NEEDS,
-    STRATEGIES,
     WINDOWS,
     ArmEntry,
     BudgetEntry,
@@ -297,17 +297,23 @@ def _intent(name: str, value: Value, refer: _Reference) -> IntentEntry:
 def _policy(top: Section, refer: _Reference) -> PolicyEntry:
     if "policy" not in top:
         return PolicyEntry()
-    section = Section(top.get("policy"), "policy", PolicyEntry.__slots__)
-    defaults = PolicyEntry()
+    own = [field.name for field in fields(PolicyEntry) if field.name != "settings"]
+    section = Section(top.get("policy"), "policy", [*PolicySettings.__slots__, *own])
+    usual, entry = PolicySettings(), PolicyEntry()
     shares = ("quality_target", "trade_off", "latency_weight", "epsilon", "quality_floor")
-    positive = ("answer_value_usd", "temperature", "deadline_ms", "output_tokens")
+    positive = ("answer_value_usd", "temperature")
+    settings = PolicySettings(
+        strategy=section.choice("strategy", STRATEGIES, usual.strategy),
+        exploration=section.choice("exploration", EXPLORATIONS, usual.exploration),
+        **{key: section.number(key, getattr(usual, key), high=1.0) for key in shares},
+        **{key: section.number(key, getattr(usual, key), low=1e-6) for key in positive},
+    )
     return PolicyEntry(
-        strategy=section.choice("strategy", STRATEGIES, defaults.strategy),
-        exploration=section.choice("exploration", EXPLORATIONS, defaults.exploration),
+        settings,
         exploration_budget_usd=section.number("exploration_budget_usd", None),
+        deadline_ms=section.number("deadline_ms", entry.deadline_ms, low=1e-6),
         static_order=refer.many(section, "static_order"),
-        **{key: section.number(key, getattr(defaults, key), high=1.0) for key in shares},
-        **{key: section.number(key, getattr(defaults, key), low=1e-6) for key in positive},
+        output_tokens=section.number("output_tokens", entry.output_tokens, low=1e-6),
     )
 
 

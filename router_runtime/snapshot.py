@@ -18,9 +18,10 @@ import numpy.typing as npt
 from router_runtime.bundle import Bundle
 from router_runtime.errors import ConfigError
 from router_runtime.likeness import Likeness
-from router_runtime.policy import PolicySettings, override, settings_of
+from router_runtime.policy import override
+from router_runtime.policy_settings import PolicySettings, Strategy
 from router_runtime.pricing import PriceTable, price_table
-from router_runtime.registry import IntentEntry, ModelEntry, Registry, Strategy
+from router_runtime.registry import IntentEntry, ModelEntry, Registry
 from router_runtime.registry_yaml import did_you_mean
 
 Floats = npt.NDArray[np.float64]
@@ -223,7 +224,7 @@ def _nearest(registry: Registry, declared: str) -> str | None:
 
 def _settings(snapshot: Snapshot, wish: Wish) -> PolicySettings:
     registry = snapshot.registry
-    settings = settings_of(registry.policy)
+    settings = registry.policy.settings
     tier = registry.tiers.get(wish.tier) if wish.tier is not None else None
     explore = wish.explore
     strategy = wish.strategy

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from router_runtime.bundle import Bundle
 from router_runtime.errors import NotSupported
-from router_runtime.policy import PolicySettings
+from router_runtime.policy_settings import PolicySettings
 from training.log_table import LogTable
 from training.ope.compare import HEADLINE, compare
 from training.ope.decisions import LoggedDecisions

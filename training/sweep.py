@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from router_runtime.policy import PolicySettings, action_dist, scores
+from router_runtime.policy import action_dist, scores
+from router_runtime.policy_settings import PolicySettings
 from training.bootstrap import group_codes, group_sums
 from training.metrics import Reference
 

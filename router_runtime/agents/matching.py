@@ -13,7 +13,7 @@ from router_runtime.agents.history import History
 from router_runtime.agents.turns import Turns
 from router_runtime.errors import NoCandidateError
 from router_runtime.likeness import Likeness, stems
-from router_runtime.policy import PolicySettings
+from router_runtime.policy_settings import PolicySettings
 from router_runtime.registry import Registry
 from router_runtime.registry_agents import AgentEntry
 

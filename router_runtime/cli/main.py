@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from router_runtime.cli import agents, commands, import_config, logs, prices, pulling, serving
 from router_runtime.cli.values import duration
 from router_runtime.errors import PointsmanError
-from router_runtime.registry import LATENCY_NEEDS, STRATEGIES
+from router_runtime.policy_settings import STRATEGIES
+from router_runtime.registry import LATENCY_NEEDS
 from router_runtime.registry_reader import DEFAULT_REGISTRY
 
 _EXAMPLES = """\

@@ -13,8 +13,9 @@ from typing import Any, cast
 from router_runtime.calling import CallOptions
 from router_runtime.errors import GatewayRefusal, UnknownModelError
 from router_runtime.gateway.auth import Caller
+from router_runtime.policy_settings import STRATEGIES
 from router_runtime.pricing import price_at
-from router_runtime.registry import CAPABILITIES, LATENCY_NEEDS, STRATEGIES, Registry
+from router_runtime.registry import CAPABILITIES, LATENCY_NEEDS, Registry
 from router_runtime.registry_yaml import did_you_mean
 
 AUTO: dict[str, dict[str, Any]] = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from router_runtime.gateway.openapi_memory import MEMORY_SCHEMAS
+from router_runtime.policy_settings import STRATEGIES
 from router_runtime.records import FeedbackSource
-from router_runtime.registry import CAPABILITIES, LATENCY_NEEDS, STRATEGIES
+from router_runtime.registry import CAPABILITIES, LATENCY_NEEDS
 
 JSON = dict[str, Any]
 

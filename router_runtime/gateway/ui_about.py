@@ -23,7 +23,7 @@ def about_of(service: Service) -> dict[str, Any]:
         "mlflow": mlflow_address(os.environ.get("MLFLOW_TRACKING_URI", "")),
         "agents": {name: entry.description for name, entry in sorted(registry.agents.items())},
         "intents": sorted(registry.intents),
-        "policy": {"strategy": registry.policy.strategy, "exploration": registry.policy.exploration},
+        "policy": {"strategy": registry.policy.settings.strategy, "exploration": registry.policy.settings.exploration},
         "retrain": None if bundle is None else last_retrain(bundle.path),
         "bundle": None
         if bundle is None

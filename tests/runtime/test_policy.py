@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from router_runtime import policy
 from router_runtime.errors import ConfigError
-from router_runtime.policy import PolicySettings, action_dist, doubt, draw, scores
+from router_runtime.policy import action_dist, doubt, draw, scores
+from router_runtime.policy_settings import PolicySettings
 
 Q = np.array([0.95, 0.85, 0.6])
 COST = np.array([0.05, 0.01, 0.001])

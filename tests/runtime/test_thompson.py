@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from router_runtime.errors import ConfigError
-from router_runtime.policy import PolicySettings, action_dist, doubt, scores
+from router_runtime.policy import action_dist, doubt, scores
+from router_runtime.policy_settings import PolicySettings
 from router_runtime.thompson import Doubt, best_shares, normal_cdf, posterior_sd
 
 QUALITY = np.array([0.62, 0.7, 0.66, 0.55])

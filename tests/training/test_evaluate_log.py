@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from router_runtime.errors import NotSupported
-from router_runtime.policy import PolicySettings
+from router_runtime.policy_settings import PolicySettings
 from tests.training.ope.logged_examples import BANDIT, TRUE_COST, logged
 from training.evaluate_log import evaluate_policy, report_text
 from training.ope.estimators import ESTIMATORS

@@ -10,7 +10,7 @@ import pytest
 
 from router_runtime.bundle import open_bundle
 from router_runtime.bundle_writer import write_bundle
-from router_runtime.policy import PolicySettings
+from router_runtime.policy_settings import PolicySettings
 from tests.training.graph_examples import linear_parts
 from tests.training.table_examples import small_table
 from training.cli import main

@@ -9,8 +9,8 @@ from typing import Any
 
 from router_runtime.bundle import Bundle, open_bundle
 from router_runtime.errors import ConfigError
-from router_runtime.policy import PolicySettings, override
-from router_runtime.registry import STRATEGIES
+from router_runtime.policy import override
+from router_runtime.policy_settings import STRATEGIES, PolicySettings
 from training.baselines import BASELINES, Prompts
 from training.dataset import load_table
 from training.evaluate import evaluate_predictions

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from router_runtime.policy import PolicySettings, action_dist, doubt, scores
+from router_runtime.policy import action_dist, doubt, scores
+from router_runtime.policy_settings import PolicySettings
 from training.feature_matrix import RepeatedFeatures
 from training.ope.decisions import LoggedDecisions
 from training.served import Served

@@ -116,7 +116,7 @@ def contest(
 def served_dist(decisions: LoggedDecisions, quality: Floats, registry: Registry) -> Floats:
     """π of a router with predictions ``quality`` [n, A] as it would serve: each tier by its own settings."""
     snapshot = make_snapshot(registry, None, {}, 0.0)
-    strategy = registry.policy.strategy
+    strategy = registry.policy.settings.strategy
     usual = snapshot.plan(Wish(strategy=strategy)).settings
     dist = replay(decisions, quality, usual)
     for tier in registry.tiers:

@@ -77,7 +77,7 @@ def test_deployments_become_models_and_addresses_providers():
     assert (providers["sonnet"].timeout_s, providers["gpt-4o"].timeout_s) == (30.0, 120.0)
     assert providers["local"].base_url == "http://localhost:11434/v1"
     assert not registry.models["local"].enabled
-    assert registry.policy.strategy == "cost-first"
+    assert registry.policy.settings.strategy == "cost-first"
     assert registry.policy.static_order == ("gpt-4o", "sonnet")
     assert registry.names["smart"] == "sonnet"
     assert registry.state == "redis://cache.internal:6380/0"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from router_runtime.errors import DataError
-from router_runtime.policy import PolicySettings
+from router_runtime.policy_settings import PolicySettings
 from tests.training.graph_examples import linear_parts
 from tests.training.ope.logged_examples import BANDIT, PRICES, logged
 from training.feature_matrix import RepeatedFeatures, featurise
