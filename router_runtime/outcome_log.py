@@ -24,6 +24,10 @@ from router_runtime.stores.forward import forward
 from router_runtime.stores.opening import local_folder, open_store
 from router_runtime.stores.spool import Spool
 
+_YIELD_S = 20e-6
+"""Between two events that nobody waits for, the thread lets go of the interpreter: a request that needs it then waits
+for one event at most, not for a batch of them, nor for the interpreter's switch interval."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogStats:
@@ -86,7 +90,7 @@ class OutcomeLog:
         self._queue: deque[tuple[Event, _Ticket | None]] = deque()
         self._state = threading.Condition()
         self._stats = LogStats()
-        self._urgent = self._closed = False
+        self._urgent = self._closed = self._hurry = False
         self._busy = 0
         self._thread: threading.Thread | None = None
 
@@ -176,6 +180,7 @@ class OutcomeLog:
             taken = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
             self._urgent = self._urgent and bool(self._queue)
             self._busy = len(taken)
+            self._hurry = self._urgent or len(taken) == self._batch
             return taken
 
     def _write(self, taken: list[tuple[Event, _Ticket | None]]) -> None:
@@ -183,6 +188,8 @@ class OutcomeLog:
         waiting: list[_Ticket] = []
         unreadable = 0
         for event, ticket in taken:
+            if not self._hurry:
+                time.sleep(_YIELD_S)
             try:
                 rows.append(to_row(event, self._new_id()))
             except (TypeError, ValueError) as error:  # a caller's meta that is not JSON must not stop the others

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Literal, overload
 
 SCHEMA_VERSION = 1
@@ -283,25 +284,25 @@ Event = Decision | Attempt | Feedback
 
 def to_dict(event: Event) -> dict[str, Any]:
     """A JSON-ready dict of ``event`` with its ``kind`` and ``schema_version``."""
-    body = {name: _plain(getattr(event, name)) for name in _NAMES[type(event)]}
-    return {"kind": type(event).__name__.lower(), "schema_version": SCHEMA_VERSION, **body}
+    body = {"kind": type(event).__name__.lower(), "schema_version": SCHEMA_VERSION, **_plain(event)}
+    if isinstance(event, Decision):
+        prompt = event.prompt
+        body["candidates"] = [_plain(candidate) for candidate in event.candidates]
+        body["task"], body["labels"] = _plain(event.task), list(event.labels)
+        body["prompt"] = str(prompt) if isinstance(prompt, LateText) else prompt
+    return body
 
 
-def _plain(value: Any) -> Any:
-    """``value`` with its records as dicts."""
-    if isinstance(value, TaskProfile):
-        return asdict(value)
-    if isinstance(value, Slate | tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, LateText):
-        return str(value)
-    if isinstance(value, Candidate):
-        return {name: getattr(value, name) for name in _CANDIDATE_NAMES}
-    return value
+def _plain(record: Event | Candidate | TaskProfile) -> dict[str, Any]:
+    """The fields of ``record`` as they are."""
+    names, values = _FIELDS[type(record)]
+    return dict(zip(names, values(record), strict=True))
 
 
-_CANDIDATE_NAMES = tuple(one.name for one in fields(Candidate))
-_NAMES = {kind: tuple(one.name for one in fields(kind)) for kind in (Decision, Attempt, Feedback)}
+_FIELDS = {
+    kind: (names := tuple(one.name for one in fields(kind)), attrgetter(*names))
+    for kind in (Decision, Attempt, Feedback, Candidate, TaskProfile)
+}
 
 
 def uuid7(now: float | None = None, entropy: bytes | None = None) -> str:

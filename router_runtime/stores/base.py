@@ -72,10 +72,13 @@ def to_row(event: Event, row_id: str) -> Row:
     return Row(row_id, str(data["kind"]), decision_id, event.time, dump(data))
 
 
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
 def dump(data: dict[str, Any]) -> str:
     """Compact JSON; values that JSON does not know are refused (``meta`` of feedback is the caller's).
 
     A lone surrogate, which no store can hold, becomes ``?``.
     """
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = _ENCODE(data)
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
