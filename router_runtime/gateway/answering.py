@@ -48,7 +48,7 @@ class Answering:
             body = await receive.read()
             self.service.limits.enter(caller)
             try:
-                async with Watch(receive):
+                async with Watch(receive.connection):
                     await turn.run(read_json(body))
             finally:
                 self.service.limits.leave(caller)

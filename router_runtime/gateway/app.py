@@ -28,6 +28,7 @@ from router_runtime.gateway import (
     routing_api,
     ui,
 )
+from router_runtime.gateway.answering import Answering
 from router_runtime.gateway.gate import Gate
 from router_runtime.gateway.problems import Problem, error_body, error_headers, problem_of
 from router_runtime.gateway.service import Service
@@ -71,9 +72,10 @@ def build_app(service: Service) -> Starlette:
                 await asyncio.wait_for(asyncio.to_thread(close), _CLOSE_S)
 
     routes: list[Route] = [route for subject in SUBJECTS for route in subject.routes(service)]
+    posts = {route.path: route.endpoint for route in routes if isinstance(route.endpoint, Answering)}
     return Starlette(
         routes=routes,
-        middleware=[*service.around, Middleware(Gate, service=service)],
+        middleware=[*service.around, Middleware(Gate, service=service, posts=posts)],
         exception_handlers={HTTPException: _http_error, PointsmanError: pointsman_error, Exception: _bug},
         lifespan=lifespan,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -10,13 +11,33 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from router_runtime.gateway.problems import Problem, error_body, error_headers
 from router_runtime.gateway.settings import GatewaySettings
-from router_runtime.gateway.wire import ABORT, answer
+from router_runtime.gateway.wire import CONNECTION, answer
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. Made by :func:`protocol_of`."""
+    """One connection; a :class:`~router_runtime.gateway.wire.Connection`. Made by :func:`protocol_of`."""
 
     settings = GatewaySettings()
+    on_gone: Callable[[], object] | None = None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left."""
+        return self.transport.is_closing()
+
+    @property
+    def body_came(self) -> bool:
+        """Whether the body of the latest request is here, and so those before it."""
+        return not self.cycle.more_body
+
+    @property
+    def clogged(self) -> bool:
+        """Whether the client leaves unread what it was sent."""
+        return self.flow.write_paused
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the clock of the first head."""
@@ -26,9 +47,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops it."""
+        """Stops it, and tells who waits."""
         self._head_came()
         super().connection_lost(exc)
+        if self.on_gone is not None:
+            self.on_gone()
 
     def data_received(self, data: bytes) -> None:
         """Counts what comes before a head has ended."""
@@ -46,7 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is None:
             self._wait_for_head()
         scope: dict[str, Any] = self.scope  # type: ignore[assignment]
-        scope[ABORT] = self.transport.abort
+        scope[CONNECTION] = self
 
     def on_headers_complete(self) -> None:
         """A head has come."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Protocol, Self
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -17,12 +18,42 @@ Headers = list[tuple[bytes, bytes]]
 _JSON = (b"content-type", b"application/json")
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DISCARD_S = 2.0
-#: Key in a scope of what ends its connection at once.
-ABORT = "pointsman.abort"
+#: Key in a scope of its :class:`Connection`.
+CONNECTION = "pointsman.connection"
 
 
 class ClientGone(Exception):
     """The client went away; there is nobody to answer."""
+
+
+class Connection(Protocol):
+    """What the server's protocol tells beyond ASGI (:mod:`router_runtime.gateway.protocol`).
+
+    With it a usual request, whose body came with its head and whose client reads what it is sent, needs neither timers
+    nor a second task.
+    """
+
+    on_gone: Callable[[], object] | None
+    """Called once the client has left."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left."""
+        ...
+
+    @property
+    def body_came(self) -> bool:
+        """Whether the whole body is here."""
+        ...
+
+    @property
+    def clogged(self) -> bool:
+        """Whether the client leaves unread what it was sent."""
+        ...
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        ...
 
 
 class Body:
@@ -30,13 +61,22 @@ class Body:
 
     Args:
         receive: Of the server.
+        connection: That it comes over.
         headers: By name in lower case.
         max_bytes: Bound of the body.
         seconds: Until the body must be there.
     """
 
-    def __init__(self, receive: Receive, headers: dict[bytes, bytes], max_bytes: int, seconds: float) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        connection: Connection,
+        headers: dict[bytes, bytes],
+        max_bytes: int,
+        seconds: float,
+    ) -> None:
         self._receive, self._left, self._bound = receive, max_bytes, max_bytes
+        self.connection = connection
         self._announced = headers.get(b"content-length", b"")
         self._deadline = asyncio.get_running_loop().time() + seconds
         self._done = False
@@ -51,11 +91,7 @@ class Body:
             return await self._receive()
         if self._announced.isdigit() and int(self._announced) > self._bound:
             await self._too_large()
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                message = await self._receive()
-        except TimeoutError:
-            raise GatewayRefusal("the body did not come in time", status=408, code="body_timeout") from None
+        message = await (self._receive() if self.connection.body_came else self._receive_in_time())
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
             self._done = not message.get("more_body", False)
@@ -81,6 +117,13 @@ class Body:
             message = await self()
         raise ClientGone
 
+    async def _receive_in_time(self) -> Message:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._receive()
+        except TimeoutError:
+            raise GatewayRefusal("the body did not come in time", status=408, code="body_timeout") from None
+
     async def _too_large(self) -> NoReturn:
         try:
             async with asyncio.timeout(_DISCARD_S):
@@ -99,7 +142,7 @@ def read_json(body: bytes) -> dict[str, Any]:
         GatewayRefusal: 400: it is none.
     """
     try:
-        found = json.loads(body, parse_constant=_no_constant)
+        found = _DECODE(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError):
         raise GatewayRefusal("the body is not JSON", status=400, code="invalid_json") from None
     if not isinstance(found, dict):
@@ -109,6 +152,9 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 def _no_constant(word: str) -> NoReturn:
     raise ValueError(word)
+
+
+_DECODE = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
 def to_json(document: Any) -> bytes:
@@ -136,50 +182,50 @@ class Watch:
     """Cancels the task that enters it when the client goes away, and then raises :class:`ClientGone` in its place.
 
     Args:
-        receive: Whose body has been read.
+        connection: Of the client.
     """
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._gone = False
 
     async def __aenter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._watcher = asyncio.get_running_loop().create_task(self._wait())
+        self._connection.on_gone = self._leave
+        if self._connection.gone:
+            self._leave()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._watcher.cancel()
+        self._connection.on_gone = None
         if self._gone and isinstance(error, asyncio.CancelledError):
             self._task.uncancel()
             raise ClientGone from None
 
-    async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+    def _leave(self) -> None:
         self._gone = True
         self._task.cancel()
 
 
-def patient(scope: Scope, send: Send, seconds: float) -> Send:
+def patient(connection: Connection, send: Send, seconds: float) -> Send:
     """``send`` that ends the connection where the client leaves what it was sent unread for ``seconds``.
 
-    It then raises :class:`ClientGone`. Ending in order would wait for the client as well, so the server's protocol puts
-    its abort into ``scope`` (see :mod:`router_runtime.gateway.protocol`).
+    It then raises :class:`ClientGone`. Ending in order would wait for the client as well, so the connection is aborted.
     """
-    abort = scope.get(ABORT)
 
     async def send_in_time(message: Message) -> None:
+        if not connection.clogged:
+            await send(message)  # does not wait
+            return
         try:
             async with asyncio.timeout(seconds):
                 await send(message)
         except TimeoutError:
-            if abort is not None:
-                abort()
+            connection.abort()
             raise ClientGone from None
 
     return send_in_time
