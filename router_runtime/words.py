@@ -1,7 +1,7 @@
 """Words of a text: where they are, and a 64-bit hash of each, without a loop over them.
 
-Words are runs of ASCII letters, digits and all bytes above 127 of a text that :func:`pad` put between zero bytes, so
-that each word has 8-byte loads at both of its ends.
+Words are runs of ASCII letters, digits and all bytes above 127 of a text between :data:`FRONT` and :data:`BACK` zero
+bytes (:func:`pad`), so that each word has 8-byte loads at both of its ends. Places count from the text's first byte.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ K3 = u64(0x94D049BB133111EB)
 K4 = u64(0xA0761D6478BD642F)
 K5 = u64(0xE7037ED1A0B428DB)
 BITS_24, BITS_32, BITS_40 = u64(24), u64(32), u64(40)
-_WORD_ROWS = u64(WORD_ROWS)
-_LOAD_BYTES = np.array(8)
-_DROP_BITS = np.array([64 - 8 * min(n, 8) for n in range(9)], dtype=np.uint64)
+_WORD_BITS = u64(64 - (WORD_ROWS - 1).bit_length())  # WORD_ROWS is a power of two: the scaled top bits are a shift
+# How many bits of an 8-byte load belong to the neighbours of a word, by the word's length (8 and more: none).
+_DROP_BITS = np.array([64 - 8 * n for n in range(9)], dtype=np.uint64)
 
 DIGITS = b"0123456789"
 UPPER = bytes(range(65, 91))
@@ -57,7 +57,7 @@ _IS_WORD = bytes(int(byte in _WORD_BYTES) for byte in range(256))
 
 
 class Words(NamedTuple):
-    """The words of one text: positions in the padded bytes, lengths in bytes and ids, each [words]."""
+    """The words of one text: places, lengths in bytes, 64-bit hashes and ids, each [words]."""
 
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
@@ -66,24 +66,23 @@ class Words(NamedTuple):
     ids: npt.NDArray[np.int64]
 
 
-def pad(raw: bytes) -> bytes:
-    """``raw`` between :data:`FRONT` and :data:`BACK` zero bytes, room for the loads at its ends."""
-    return b"".join((b"\0" * FRONT, raw, b"\0" * BACK))
+def pad(text: bytes) -> bytes:
+    """``text`` between zero bytes, room for the loads at its ends."""
+    return b"".join((b"\0" * FRONT, text, b"\0" * BACK))
 
 
 def read_words(padded: bytes, lowered: bytes) -> Words:
     """Finds the words and hashes each one's first 8 bytes, last 8 bytes and length (multiply–xorshift)."""
-    inside = np.frombuffer(padded.translate(_IS_WORD), dtype=np.bool_)
+    inside = np.frombuffer(padded.translate(_IS_WORD), np.bool_, -1, FRONT - 1)
     edges = (inside[1:] != inside[:-1]).nonzero()[0]
-    edges += 1
     starts, ends = edges[::2], edges[1::2]
     lengths = ends - starts
-    loads: npt.NDArray[np.uint64] = np.ndarray((len(lowered) - 7,), dtype="<u8", buffer=lowered, strides=(1,))
-    drop = _DROP_BITS[np.minimum(lengths, _LOAD_BYTES)]  # how many bits of a load belong to the neighbours
-    hashes = loads[starts]
+    loads: npt.NDArray[np.uint64] = np.ndarray((len(lowered) - 7,), "<u8", lowered, 0, (1,))  # load i ends at place i
+    drop = _DROP_BITS.take(lengths, mode="clip")
+    hashes = loads[FRONT:][starts]
     hashes <<= drop
     hashes *= K1
-    last = loads[ends - _LOAD_BYTES]
+    last = loads[ends]
     last >>= drop
     last *= K2
     hashes += last
@@ -92,7 +91,7 @@ def read_words(padded: bytes, lowered: bytes) -> Words:
     hashes *= K4
     hashes ^= hashes >> BITS_32
     hashes *= K3
-    return Words(starts, ends, lengths, hashes, scale(hashes, _WORD_ROWS))
+    return Words(starts, ends, lengths, hashes, (hashes >> _WORD_BITS).view(np.int64))
 
 
 def scale(hashes: npt.NDArray[np.uint64], rows: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
