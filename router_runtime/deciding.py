@@ -50,13 +50,12 @@ class Predicted(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What the policy made of the predictions; ``order`` is best first."""
+    """What the policy made of the predictions."""
 
     chosen: int
     propensity: float
     score: Floats
     probability: Floats
-    order: npt.NDArray[np.int64]
 
 
 def predict(view: View, bundle: Bundle, features: Features, input_tokens: float) -> Predicted:
@@ -137,18 +136,17 @@ def choose(
     else:
         weights = view.weights(labels) if settings.strategy == "capability-first" else None
     score = policy.scores(predicted.quality, predicted.cost_usd, predicted.latency_ms, None, health, settings, weights)
-    order = (-score).argsort(kind="stable")
     if settings.exploration == "none":
-        best = int(order[0])
+        best = int(score.argmax())
         probability = np.zeros(len(score))
         probability[best] = 1.0
-        return Choice(best, 1.0, score, probability, order)
+        return Choice(best, 1.0, score, probability)
     belief = None
     if settings.exploration == "thompson":
         belief = policy.doubt(score, predicted.quality, predicted.cost_usd, health, settings, weights, view.evidence)
     probability = policy.action_dist(score, None, settings, predicted.quality, belief)
     chosen = policy.draw(probability, seed)
-    return Choice(chosen, float(probability[chosen]), score, probability, order)
+    return Choice(chosen, float(probability[chosen]), score, probability)
 
 
 def candidates(predicted: Predicted, choice: Choice) -> Slate:
@@ -157,7 +155,7 @@ def candidates(predicted: Predicted, choice: Choice) -> Slate:
 
 
 def _rows(predicted: Predicted, choice: Choice) -> tuple[Candidate, ...]:
-    view, order = predicted.view, choice.order
+    view, order = predicted.view, (-choice.score).argsort(kind="stable")
     places = order.tolist()
     latency = [None if ms != ms else ms for ms in predicted.latency_ms[order].tolist()]  # NaN is not itself
     columns: tuple[Iterable[Any], ...] = (

@@ -66,7 +66,7 @@ class Explorer:
         choice = choose(predicted, plan.settings, labels, health, seed)
         if limit_usd is None or plan.settings.exploration == "none":
             return plan, choice
-        beyond = predicted.cost_usd - predicted.cost_usd[choice.order[0]]
+        beyond = predicted.cost_usd - predicted.cost_usd[choice.score.argmax()]
         dearest = max(float(beyond[choice.probability > 0].max()), 0.0)
         if dearest == 0.0:
             return plan, choice

@@ -276,7 +276,7 @@ class Router(Calling):
         if health is not None and kept is not predicted:
             health = health[[view.names.index(name) for name in kept.view.names]]
         labels = _labels(snapshot, options, intent, kept)
-        order = tuple(snapshot.registry.model(name).name for name in options.order)
+        order = tuple([snapshot.registry.model(name).name for name in options.order]) if options.order else ()
         return Weighed(snapshot, request, options, intent, plan, kept, features, health, labels, order)
 
     def _predict(

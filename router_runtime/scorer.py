@@ -87,6 +87,8 @@ class Scorer:
         self._check_shapes()
         names = {output.name for output in self._session.get_outputs()}
         self._outputs = [*_REQUIRED, *(["latency_ms"] if "latency_ms" in names else [])]
+        # The compiled session's own `run`, where there is one: the wrapper looks at the names again at each call.
+        self._run = getattr(self._session, "_sess", self._session).run
 
     def _check_shapes(self) -> None:
         inputs = {item.name: item.shape for item in self._session.get_inputs()}
@@ -110,4 +112,4 @@ class Scorer:
             descriptor: float32 [C, 1 + D], see the module's docstring.
         """
         feed = {"ids": features.ids, "structural": features.structural, "models": models, "descriptor": descriptor}
-        return Predictions(*self._session.run(self._outputs, feed))
+        return Predictions(*self._run(self._outputs, feed, None))
