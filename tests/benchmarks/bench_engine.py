@@ -152,7 +152,7 @@ Rows = dict[str, list[dict[str, float]]]
 async def measure(base: str, rounds: int) -> Rows:
     url = base + "/chat/completions"
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=100)
-    worlds = {kind: made_world(base, kind) for kind in ("httpx", "aiohttp")}
+    worlds = {kind: made_world(base, kind) for kind in ("httpx", "httptools")}
     async with (
         httpx.AsyncClient(limits=limits, timeout=30) as client,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
@@ -164,7 +164,7 @@ async def measure(base: str, rounds: int) -> Rows:
             "aiohttp, parsing": parsing_aiohttp(session, url),
             "openai's client": openai_client(official),
             "engine on httpx": ours(worlds["httpx"]),
-            "engine on aiohttp": ours(worlds["aiohttp"]),
+            "engine on httptools": ours(worlds["httptools"]),
         }
         for work in works.values():
             await _rounds(work, 20, warm=True)
@@ -194,7 +194,7 @@ def medians(samples: Rows) -> dict[str, dict[str, float]]:
     return {name: {k: statistics.median(s[k] for s in rows) for k in rows[0]} for name, rows in samples.items()}
 
 
-def ratio(samples: Rows, key: str, base: str, of: str = "engine on aiohttp") -> float:
+def ratio(samples: Rows, key: str, base: str, of: str = "engine on httptools") -> float:
     """Median over the rounds of ``of`` ÷ ``base``."""
     return statistics.median(a[key] / b[key] for a, b in zip(samples[of], samples[base], strict=True))
 

@@ -25,10 +25,10 @@ KEY = "sk-test-0123456789"
 HEADERS = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
 
 
-@pytest.fixture(params=["httpx", "aiohttp"])
+@pytest.fixture(params=["httpx", "httptools"])
 async def transport(request: pytest.FixtureRequest) -> AsyncIterator[Transport]:
-    if request.param == "aiohttp":
-        pytest.importorskip("aiohttp", reason="the fast extra is not installed")
+    if request.param == "httptools":
+        pytest.importorskip("httptools", reason="the fast extra is not installed")
     opened = open_transport(request.param)
     yield opened
     await opened.aclose()
@@ -98,6 +98,38 @@ async def test_faults(transport: Transport, server: ProviderServer, script: Scri
     assert KEY not in repr(caught.value)
     assert caught.value.__context__ is None, "a library's error holds the request and its headers"
     assert caught.value.__cause__ is None
+
+
+async def test_what_stands_around_an_answer(transport: Transport, server: ProviderServer) -> None:
+    """An interim answer before it, and no length: its end is the connection's."""
+    server.push([Send(head(103, {"link": "x"}) + head(200, {"x-kind": "last"}) + b"until"), Send(b" the end"), Close()])
+    status, headers, body = await fetch(transport, server.url)
+    assert (status, {k.lower() for k in headers} & {"link", "x-kind"}, body) == (200, {"x-kind"}, b"until the end")
+
+
+async def test_no_content_coding_is_asked_for(transport: Transport, server: ProviderServer) -> None:
+    server.push(reply("a"))
+    await fetch(transport, server.url)
+    assert "accept-encoding" not in server.received[-1].headers, "nobody here undoes one"
+
+
+async def test_a_large_answer_comes_in_parts(transport: Transport, server: ProviderServer) -> None:
+    """A slow reader holds the sender up; nothing is lost."""
+    server.push(reply(b"x" * 3_000_000))
+    response = await transport.open("POST", server.url, HEADERS, b"{}")
+    size = 0
+    while part := await response.read():
+        size += len(part)
+        await asyncio.sleep(0.005)
+    await response.aclose()
+    assert size == 3_000_000
+
+
+async def test_a_header_cannot_bring_another(transport: Transport, server: ProviderServer) -> None:
+    before = len(server.received)
+    with pytest.raises((TransportFailure, ValueError)):
+        await transport.open("POST", server.url, {"x": "1\r\nx-other: 2"}, b"{}")
+    assert len(server.received) == before
 
 
 async def test_nobody_listens(transport: Transport) -> None:
