@@ -19,7 +19,7 @@ from router_runtime.bundle_writer import write_bundle
 from router_runtime.errors import TooFewRows
 from router_runtime.features import Features
 from training.crossval import Folds, Learn, baselines_out_of_fold, out_of_fold, restrict, restrict_all
-from training.dataset import Table
+from training.dataset import Table, among
 from training.evaluate import evaluate_predictions
 from training.export import export_graph
 from training.feature_matrix import AnyFeatures, featurise
@@ -153,10 +153,9 @@ def _features(table: Table, progress: Progress) -> AnyFeatures:
 
 def usable_rows(table: Table, counted: Mapping[str, int]) -> tuple[Table, npt.NDArray[np.bool_], dict[str, int]]:
     """The labelled rows, which prompts [n] they are of, and how many rows there were of each kind."""
-    labelled = table.outcomes["quality"].notna()
-    known = table.outcomes["prompt_id"].isin(table.prompts["prompt_id"]) & table.outcomes["model"].isin(
-        table.models["model"]
-    )
+    labelled = table.outcomes["quality"].notna().to_numpy()
+    known = among(table.outcomes["prompt_id"], table.prompts["prompt_id"])
+    known &= among(table.outcomes["model"], table.models["model"])
     outcomes = table.outcomes[labelled & known].reset_index(drop=True)
     rows = {
         "rows_seen": len(table.outcomes),
@@ -170,7 +169,7 @@ def usable_rows(table: Table, counted: Mapping[str, int]) -> tuple[Table, npt.ND
         raise TooFewRows(
             f"{table.name}: {len(outcomes)} labelled rows are usable, {MIN_LABELS - len(outcomes)} more are needed"
         )
-    answered = table.prompts["prompt_id"].isin(outcomes["prompt_id"]).to_numpy()
+    answered = among(table.prompts["prompt_id"], outcomes["prompt_id"])
     return replace(table, outcomes=outcomes).take(answered), answered, rows
 
 

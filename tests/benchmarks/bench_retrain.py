@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from training.dataset import save_table
 
 BAR_S, BAR_GB = 1200.0, 8.0
 DECISIONS, PROMPTS, MODELS = 1_000_000, 200_000, 10
+WEEKS = (1, 2)
 
 
 def measured(arguments: Sequence[str], env: dict[str, str]) -> tuple[int, str, float, float]:
@@ -37,45 +38,71 @@ def measured(arguments: Sequence[str], env: dict[str, str]) -> tuple[int, str, f
         return process.returncode, out.read(), time.monotonic() - start, used.ru_maxrss / 1e6
 
 
-def run(decisions: int, prompts: int, folder: Path) -> dict[str, Any]:
-    """Writes the weeks and retrains on each; JSON-ready."""
+def run(decisions: int, prompts: int, folder: Path, *, only_logs: bool = False) -> dict[str, Any]:
+    """Writes the weeks and retrains on each; JSON-ready. What ``folder`` holds already is not made again."""
     env = {
         **os.environ,
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
     }
-    save_table(made_up(prompts, MODELS, logged=False), folder / "table")
-    found: dict[str, Any] = {"decisions": decisions, "prompts": prompts, "models": MODELS, "load": os.getloadavg()[0]}
-    for week in (1, 2):
-        start = 1_775_001_600 + (week - 1) * 7 * 86_400
-        log = folder / f"log-{week}"
-        simulate = ["simulate", "--table", str(folder / "table"), "--policy", "softmax", "--temperature", "0.2"]
-        simulate += ["--n", str(decisions), "--seed", str(week), "--start", str(start), "--delay-hours", "24"]
-        code, text, seconds, memory = measured([*simulate, "--out", str(log), "--quiet", "--json"], env)
-        require(code == 0, f"simulate: {text}")
-        asked = json.loads(text)["prompts"]
-        simulated = {"prompts": asked, "seconds": round(seconds, 1), "peak_gb": round(memory, 2)}
-        window = ["--since", time.strftime("%Y-%m-%d", time.gmtime(start)), "--until"]
-        window.append(time.strftime("%Y-%m-%d", time.gmtime(start + 7 * 86_400)))
-        retrain = ["retrain", "--store", str(log), *window, "--out", str(folder / "champion"), "--json"]
-        code, text, seconds, memory = measured(retrain, env)
-        require(code in (0, 3, 4), f"retrain: {text}")
-        document = json.loads(text)
-        found[f"week_{week}"] = {
-            "simulate": simulated,
-            "seconds": round(seconds, 1),
-            "peak_gb": round(memory, 2),
-            "outcome": document["outcome"],
-            "reasons": document["verdict"]["reasons"],
-            "used": document["counts"]["labels.used"],
-        }
-        if week == 1 and document["outcome"] != "promoted":  # the second week shall have a champion to beat
-            why = ["--force", "--reason", "benchmark", "--out", str(folder / "champion"), "--json"]
-            code, text, _, _ = measured(["promote", "--latest", *why], env)
-            require(code == 0, f"promote: {text}")
-    weeks = [found["week_1"], found["week_2"]]
+    if not (folder / "table").is_dir():
+        save_table(made_up(prompts, MODELS, logged=False), folder / "table")
+    wrote = {
+        week: once(folder / f"log-{week}.json", lambda week=week: write(week, decisions, folder, env)) for week in WEEKS
+    }
+    if only_logs:
+        return {}
+    found: dict[str, Any] = {"decisions": decisions, "prompts": prompts, "models": MODELS}
+    for week in WEEKS:
+        judged = once(folder / f"week-{week}.json", lambda week=week: learn(week, folder, env))
+        found[f"week_{week}"] = {"simulate": wrote[week], **judged}
+    weeks = [found[f"week_{week}"] for week in WEEKS]
     found["met"] = all(week["seconds"] <= BAR_S and week["peak_gb"] <= BAR_GB for week in weeks)
     return found
+
+
+def once(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What ``file`` holds; where there is none, what ``make`` makes, and it is kept there."""
+    if not file.is_file():
+        file.write_text(json.dumps(make()))
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def write(week: int, decisions: int, folder: Path, env: dict[str, str]) -> dict[str, Any]:
+    """The log of a week: how many prompts were asked, and what writing it took."""
+    simulate = ["simulate", "--table", str(folder / "table"), "--policy", "softmax", "--temperature", "0.2"]
+    simulate += ["--n", str(decisions), "--seed", str(week), "--start", str(start_of(week)), "--delay-hours", "24"]
+    code, text, seconds, memory = measured([*simulate, "--out", str(folder / f"log-{week}"), "--quiet", "--json"], env)
+    require(code == 0, f"simulate: {text}")
+    return {"prompts": json.loads(text)["prompts"], "seconds": round(seconds, 1), "peak_gb": round(memory, 2)}
+
+
+def learn(week: int, folder: Path, env: dict[str, str]) -> dict[str, Any]:
+    """The weekly job on it: time, memory and outcome."""
+    days = [time.strftime("%Y-%m-%d", time.gmtime(start_of(one))) for one in (week, week + 1)]
+    champion = ["--out", str(folder / "champion"), "--json"]
+    load = os.getloadavg()[0]
+    retrain = ["retrain", "--store", str(folder / f"log-{week}"), "--since", days[0], "--until", days[1], *champion]
+    code, text, seconds, memory = measured(retrain, env)
+    require(code in (0, 3, 4), f"retrain: {text}")
+    document = json.loads(text)
+    if week == 1 and document["outcome"] != "promoted":  # the second week shall have a champion to beat
+        code, text, _, _ = measured(["promote", "--latest", "--force", "--reason", "benchmark", *champion], env)
+        require(code == 0, f"promote: {text}")
+    return {
+        "load": round(load, 1),
+        "seconds": round(seconds, 1),
+        "peak_gb": round(memory, 2),
+        "outcome": document["outcome"],
+        "reasons": document["verdict"]["reasons"],
+        "used": document["counts"]["labels.used"],
+    }
+
+
+def start_of(week: int) -> int:
+    """UTC seconds since the epoch."""
+    return 1_775_001_600 + (week - 1) * 7 * 86_400
 
 
 def require(holds: bool, reason: str) -> None:
@@ -89,16 +116,17 @@ def markdown(found: dict[str, Any]) -> str:
     lines = [
         f"# The weekly job: {found['decisions']:,} decisions, {found['models']} models",
         "",
-        f"Bars: {BAR_S / 60:.0f} minutes and {BAR_GB:.0f} GB on 2 cores. Load when it began: {found['load']:.1f}.",
+        f"Bars: {BAR_S / 60:.0f} minutes and {BAR_GB:.0f} GB on 2 cores.",
         "",
-        "| week | prompts asked | seconds | peak GB | labels used | outcome | writing the log |",
-        "|---|---|---|---|---|---|---|",
+        "| week | load when it began | prompts asked | seconds | peak GB | labels used | outcome | writing the log |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for week in (1, 2):
+    for week in WEEKS:
         one = found[f"week_{week}"]
         wrote = f"{one['simulate']['seconds']} s, {one['simulate']['peak_gb']} GB"
         row = [
             week,
+            one["load"],
             f"{one['simulate']['prompts']:,}",
             one["seconds"],
             one["peak_gb"],
@@ -116,9 +144,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("tests/benchmarks/report"))
     parser.add_argument("--decisions", type=int, default=DECISIONS)
     parser.add_argument("--prompts", type=int, default=PROMPTS)
+    parser.add_argument("--work", type=Path, help="folder to keep what was made, and to go on from there")
+    parser.add_argument("--only-logs", action="store_true", help="write the weeks into --work and stop")
     args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder:
-        found = run(args.decisions, args.prompts, Path(folder))
+    with tempfile.TemporaryDirectory() as own:
+        folder = args.work or Path(own)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = run(args.decisions, args.prompts, folder, only_logs=args.only_logs)
+    if args.only_logs:
+        return 0
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "retrain.json").write_text(json.dumps(found, indent=1) + "\n")
     (args.out / "retrain.md").write_text(markdown(found))
