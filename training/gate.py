@@ -18,7 +18,8 @@ class GateRules:
     Args:
         priority: ``quality``: quality may fall by less than ``margin``, cost must not rise beyond ``tolerance``.
             ``cost``: the other way round, with both measured on their own scale.
-        quality_margin: Largest fall in mean quality (0..1) that the interval must exclude.
+        quality_margin: Largest fall in mean quality (0..1) that the interval must exclude. One that is worse by just so
+            much passes 2.5 % of the time; below 2 points, so that one worse by 2 points passes less often than that.
         cost_margin: Largest relative rise in mean cost that the interval must exclude (0.02 = 2 %).
         strict_margin: The margin on the side that has no priority to give: quality where ``priority`` is ``cost``.
         segment_margin: A segment fails where its whole interval lies below minus this.
@@ -29,7 +30,7 @@ class GateRules:
     """
 
     priority: Priority = "quality"
-    quality_margin: float = 0.015
+    quality_margin: float = 0.0175
     cost_margin: float = 0.02
     strict_margin: float = 0.005
     segment_margin: float = 0.0

@@ -46,7 +46,8 @@ class LearnConfig:
     Args:
         seed: Seed of folds, samples and trees.
         folds: Inner folds for held-out scores.
-        text_rows: The text scores learn from at most so many prompts (their cost grows with the cube).
+        text_rows: The text scores learn from at most so many prompts, drawn by ``seed`` (their cost grows with the
+            cube; what the cap costs in quality stands in training/README.md).
         tree_rows: The trees learn from at most so many pairs of prompt and model.
         rank: Columns of hashed weights in the graph for the text scores.
         sketch: Columns of hashed weights in the graph that only the trees read.
@@ -58,7 +59,7 @@ class LearnConfig:
 
     seed: int = 0
     folds: int = 3
-    text_rows: int = 16_000
+    text_rows: int = 12_000
     tree_rows: int = 600_000
     rank: int = 32
     sketch: int = 48

@@ -27,19 +27,24 @@ DECISIONS, PROMPTS, MODELS = 1_000_000, 200_000, 10
 WEEKS = (1, 2)
 
 
-def measured(arguments: Sequence[str], env: dict[str, str]) -> tuple[int, str, float, float]:
-    """Runs ``python -m training …``: exit code, stdout, seconds, peak GB."""
+def measured(arguments: Sequence[str], env: dict[str, str]) -> tuple[int, str, dict[str, float]]:
+    """Runs ``python -m training …``: exit code, stdout, and what it took."""
     start = time.monotonic()
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen([sys.executable, "-m", "training", *arguments], stdout=out, env=env)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
-        return process.returncode, out.read(), time.monotonic() - start, used.ru_maxrss / 1e6
+        took = {
+            "seconds": round(time.monotonic() - start, 1),
+            "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+            "peak_gb": round(used.ru_maxrss / 1e6, 2),
+        }
+        return process.returncode, out.read(), took
 
 
-def run(decisions: int, prompts: int, folder: Path, *, only_logs: bool = False) -> dict[str, Any]:
-    """Writes the weeks and retrains on each; JSON-ready. What ``folder`` holds already is not made again."""
+def run(decisions: int, prompts: int, folder: Path, through: int = WEEKS[-1]) -> dict[str, Any]:
+    """Writes the weeks and retrains on each one ``through`` that week; JSON-ready. What ``folder`` holds stays."""
     env = {
         **os.environ,
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
@@ -50,13 +55,11 @@ def run(decisions: int, prompts: int, folder: Path, *, only_logs: bool = False) 
     wrote = {
         week: once(folder / f"log-{week}.json", lambda week=week: write(week, decisions, folder, env)) for week in WEEKS
     }
-    if only_logs:
-        return {}
     found: dict[str, Any] = {"decisions": decisions, "prompts": prompts, "models": MODELS}
-    for week in WEEKS:
+    for week in WEEKS[:through]:
         judged = once(folder / f"week-{week}.json", lambda week=week: learn(week, folder, env))
         found[f"week_{week}"] = {"simulate": wrote[week], **judged}
-    weeks = [found[f"week_{week}"] for week in WEEKS]
+    weeks = [found[f"week_{week}"] for week in WEEKS[:through]]
     found["met"] = all(week["seconds"] <= BAR_S and week["peak_gb"] <= BAR_GB for week in weeks)
     return found
 
@@ -73,9 +76,9 @@ def write(week: int, decisions: int, folder: Path, env: dict[str, str]) -> dict[
     """The log of a week: how many prompts were asked, and what writing it took."""
     simulate = ["simulate", "--table", str(folder / "table"), "--policy", "softmax", "--temperature", "0.2"]
     simulate += ["--n", str(decisions), "--seed", str(week), "--start", str(start_of(week)), "--delay-hours", "24"]
-    code, text, seconds, memory = measured([*simulate, "--out", str(folder / f"log-{week}"), "--quiet", "--json"], env)
+    code, text, took = measured([*simulate, "--out", str(folder / f"log-{week}"), "--quiet", "--json"], env)
     require(code == 0, f"simulate: {text}")
-    return {"prompts": json.loads(text)["prompts"], "seconds": round(seconds, 1), "peak_gb": round(memory, 2)}
+    return {"prompts": json.loads(text)["prompts"], **took}
 
 
 def learn(week: int, folder: Path, env: dict[str, str]) -> dict[str, Any]:
@@ -84,16 +87,16 @@ def learn(week: int, folder: Path, env: dict[str, str]) -> dict[str, Any]:
     champion = ["--out", str(folder / "champion"), "--json"]
     load = os.getloadavg()[0]
     retrain = ["retrain", "--store", str(folder / f"log-{week}"), "--since", days[0], "--until", days[1], *champion]
-    code, text, seconds, memory = measured(retrain, env)
+    code, text, took = measured(retrain, env)
     require(code in (0, 3, 4), f"retrain: {text}")
     document = json.loads(text)
     if week == 1 and document["outcome"] != "promoted":  # the second week shall have a champion to beat
-        code, text, _, _ = measured(["promote", "--latest", "--force", "--reason", "benchmark", *champion], env)
+        code, text, _ = measured(["promote", "--latest", "--force", "--reason", "benchmark", *champion], env)
         require(code == 0, f"promote: {text}")
     return {
         "load": round(load, 1),
-        "seconds": round(seconds, 1),
-        "peak_gb": round(memory, 2),
+        "cores": len(os.sched_getaffinity(0)),
+        **took,
         "outcome": document["outcome"],
         "reasons": document["verdict"]["reasons"],
         "used": document["counts"]["labels.used"],
@@ -118,17 +121,18 @@ def markdown(found: dict[str, Any]) -> str:
         "",
         f"Bars: {BAR_S / 60:.0f} minutes and {BAR_GB:.0f} GB on 2 cores.",
         "",
-        "| week | load when it began | prompts asked | seconds | peak GB | labels used | outcome | writing the log |",
-        "|---|---|---|---|---|---|---|---|",
+        "| week | cores (load) | prompts asked | seconds | CPU s | peak GB | labels used | outcome | writing the log |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for week in WEEKS:
         one = found[f"week_{week}"]
         wrote = f"{one['simulate']['seconds']} s, {one['simulate']['peak_gb']} GB"
         row = [
             week,
-            one["load"],
+            f"{one['cores']} ({one['load']})",
             f"{one['simulate']['prompts']:,}",
             one["seconds"],
+            one["cpu_seconds"],
             one["peak_gb"],
             f"{one['used']:,}",
             one["outcome"],
@@ -145,13 +149,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--decisions", type=int, default=DECISIONS)
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--work", type=Path, help="folder to keep what was made, and to go on from there")
-    parser.add_argument("--only-logs", action="store_true", help="write the weeks into --work and stop")
+    parser.add_argument("--through", type=int, choices=(0, *WEEKS), default=WEEKS[-1], help="stop after this week")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as own:
         folder = args.work or Path(own)
         folder.mkdir(parents=True, exist_ok=True)
-        found = run(args.decisions, args.prompts, folder, only_logs=args.only_logs)
-    if args.only_logs:
+        found = run(args.decisions, args.prompts, folder, args.through)
+    if args.through < WEEKS[-1]:
+        print(json.dumps(found, indent=1))
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "retrain.json").write_text(json.dumps(found, indent=1) + "\n")
