@@ -17,7 +17,7 @@ from router_runtime.gateway.agents_api import prepared
 from router_runtime.gateway.asking import options_of
 from router_runtime.gateway.auth import Caller
 from router_runtime.gateway.formats import Asked, Encoder, Format, Head
-from router_runtime.gateway.problems import error_headers, problem_of
+from router_runtime.gateway.problems import error_headers
 from router_runtime.gateway.service import Served, Service
 from router_runtime.gateway.telling import headers_of
 from router_runtime.gateway.wire import Body, ClientGone, Watch, answer, read_json
@@ -98,7 +98,7 @@ class Turn:
 
     async def fail(self, error: PointsmanError) -> None:
         """Writes an error in place of an answer."""
-        problem = problem_of(error, self._service.clock())
+        problem = self._service.problem(error)
         self.status = problem.status
         headers = error_headers(problem) + (headers_of(self._decision) if self._decision is not None else [])
         if problem.status in (408, 413):
@@ -143,7 +143,7 @@ class Turn:
                     data = encoder.feed(_chunks(items))
                 data += encoder.end()
             except PointsmanError as error:
-                problem = problem_of(error, self._service.clock())
+                problem = self._service.problem(error)
                 self.status, data = problem.status, data + encoder.failed(problem)
             await self._send({"type": "http.response.body", "body": data})
         finally:

@@ -30,7 +30,7 @@ from router_runtime.gateway import (
 )
 from router_runtime.gateway.answering import Answering
 from router_runtime.gateway.gate import Gate
-from router_runtime.gateway.problems import Problem, error_body, error_headers, problem_of
+from router_runtime.gateway.problems import Problem, error_body, error_headers
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import to_json
 
@@ -59,7 +59,7 @@ def build_app(service: Service) -> Starlette:
 
     async def pointsman_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, PointsmanError)
-        return _problem(request, problem_of(error, service.clock()))
+        return _problem(request, service.problem(error))
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -8,7 +8,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from router_runtime.errors import GatewayRefusal
 from router_runtime.gateway.auth import authenticate, is_open
-from router_runtime.gateway.problems import problem_of
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import CONNECTION, Body, Connection, patient, refuse
 
@@ -39,7 +38,7 @@ class Gate:
         try:
             await self._admit(scope, headers)
         except GatewayRefusal as refusal:
-            await refuse(scope, sending, problem_of(refusal, service.clock()))
+            await refuse(scope, sending, service.problem(refusal))
             return
         body = Body(receive, connection, headers, settings.max_body_bytes, settings.body_timeout_s)
         app = self._posts.get(scope["path"], self._app) if scope["method"] == "POST" else self._app

@@ -27,6 +27,7 @@ from router_runtime.hooks import (
 from router_runtime.records import Attempt
 
 if TYPE_CHECKING:
+    from router_runtime.gateway.problems import Problem
     from router_runtime.gateway.service import Served
 
 __all__ = ["MAX_VALUES", "Metric", "Metrics", "count", "gauge"]
@@ -60,6 +61,7 @@ class Metrics:
         self._first_s = self._time("first_token_seconds", "Time to the first content of streams", _ANSWERS, "provider")
         self._cost = self._count("cost_usd", "US dollars that providers are taken to bill", "provider", "model")
         self._tokens = self._count("tokens", "Tokens as providers counted them", "model", "kind")
+        self._problems = self._count("problems", "Errors in place of what was asked", "status", "code")
         self._refusals = self._count("budget_refusals", "Candidates that a budget had too little left for", "account")
         self._breakers = self._count("breaker_changes", "Circuit breakers that opened or closed", "name", "state")
         self._swaps = self._count(
@@ -79,6 +81,10 @@ class Metrics:
         """Counts a request for an answer; see :attr:`router_runtime.gateway.service.Service.on_served`."""
         self._at(self._requests, served.api, str(served.status)).inc()
         self._at(self._request_s, served.api).observe(served.seconds)
+
+    def problem(self, problem: Problem) -> None:
+        """Counts an error; see :attr:`router_runtime.gateway.service.Service.on_problem`."""
+        self._at(self._problems, str(problem.status), self._known("code", problem.code)).inc()
 
     def render(self) -> bytes:
         """Prometheus' text format."""

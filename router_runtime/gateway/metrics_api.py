@@ -20,6 +20,7 @@ def routes(service: Service) -> list[Route]:
     metrics = Metrics(lambda: state_of(service))
     service.router.listen(metrics.observe)
     service.on_served.append(metrics.served)
+    service.on_problem.append(metrics.problem)
 
     async def show(_request: Request) -> Response:
         return Response(metrics.render(), media_type=_TYPE)

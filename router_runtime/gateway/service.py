@@ -9,8 +9,10 @@ from decimal import Decimal
 
 from starlette.middleware import Middleware
 
+from router_runtime.errors import PointsmanError
 from router_runtime.gateway.keys import Keys
 from router_runtime.gateway.limits import Limits
+from router_runtime.gateway.problems import Problem, problem_of
 from router_runtime.gateway.settings import GatewaySettings
 from router_runtime.memory import Memory
 from router_runtime.records import Decision
@@ -54,6 +56,7 @@ class Service:
         memory: What agents share; None keeps none.
         clock: UTC seconds since the epoch.
         draining: True from SIGTERM on.
+        on_problem: Told of every error that is answered, those at the gate too; as ``on_served``.
         on_served: Told of every request for an answer; must be quick and must not raise.
         around: Middleware outside of the gate, outermost first; traces are one.
         closing: Called in a thread when the server ends, each for a few seconds at most.
@@ -66,9 +69,17 @@ class Service:
     memory: Memory | None = None
     clock: Callable[[], float] = time.time
     draining: bool = False
+    on_problem: list[Callable[[Problem], None]] = field(default_factory=list)
     on_served: list[Callable[[Served], None]] = field(default_factory=list)
     around: list[Middleware] = field(default_factory=list)
     closing: list[Callable[[], object]] = field(default_factory=list)
+
+    def problem(self, error: PointsmanError) -> Problem:
+        """What ``error`` is to the client, who is about to be told; tells the observers too."""
+        problem = problem_of(error, self.clock())
+        for observer in self.on_problem:
+            observer(problem)
+        return problem
 
     def tell(self, served: Served) -> None:
         """Tells the observers."""

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from router_runtime.budgets import Limit
 from router_runtime.errors import BudgetExceeded
 from router_runtime.gateway.metrics import MAX_VALUES, Metrics
+from router_runtime.gateway.settings import GatewaySettings
 from router_runtime.hooks import BreakerChanged, BudgetRefused
 from tests.provider_server import ProviderServer
 from tests.redis_server import RedisServer
@@ -41,6 +42,21 @@ def ask(gate, **headers):
 
 def admin(gate, method, where, **body):
     return httpx.request(method, f"{gate.url}/admin/{where}", json=body or None)
+
+
+def test_metrics_count_what_is_turned_away(upstream, tmp_path):
+    with running(registry_at(upstream.url), tmp_path, settings=GatewaySettings(max_body_bytes=500)) as gate:
+        key, root = gate.key(requests_per_minute=1), gate.key("root", admin=True)
+        asked = [
+            httpx.post(f"{gate.url}/v1/chat/completions", headers={"x-api-key": who}, content=body).status_code
+            for who, body in [("pm-nobody", b"{}"), (key, b"x" * 501), (key, b"{}"), (root, b"{}")]
+        ]
+        page = httpx.get(f"{gate.url}/metrics", headers={"x-api-key": root}).text
+    assert asked == [401, 413, 429, 403]
+    found = samples(page)
+    told = [("401", "invalid_api_key"), ("413", "request_too_large"), ("429", "rate_limit_exceeded")]
+    assert [found["pointsman_problems_total", *labels] for labels in told] == [1, 1, 1]
+    assert found["pointsman_problems_total", "403", "wrong_kind_of_key"] == 1
 
 
 def test_metrics_count_requests_decisions_attempts_and_cost(upstream, tmp_path):
