@@ -22,7 +22,7 @@ from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry
 from router_runtime.registry_yaml import did_you_mean
 from router_runtime.stores.opening import local_folder
 from router_runtime.stores.reading import read_events
-from router_runtime.stores.seal import seal
+from router_runtime.stores.seal import forget, seal
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,7 +37,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     told.add_argument("--score", type=float, required=True, metavar="X", help="0 (bad) .. 1 (good)")
     told.add_argument("--metric", default="score", metavar="NAME", help="name of the signal (default score)")
     told.add_argument("--source", choices=get_args(FeedbackSource), default="user", help="who says so (default user)")
-    _add(subparsers, "seal", "make Parquet of the log's closed spools", seal_log, "--log logs/")
+    sealed = _add(subparsers, "seal", "make Parquet of the log's closed spools", seal_log, "--log logs/ --keep 90d")
+    sealed.add_argument("--keep", type=duration, metavar="TIME", help="delete days that are older, such as 90d")
 
 
 def _add(
@@ -92,11 +93,14 @@ def seal_log(arguments: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder; name the one that --log of serve, or log= of Router.open, names")
     report = seal(folder)
+    gone = [] if arguments.keep is None else forget(folder, time.time() - arguments.keep)
     failed = {path.name: reason for path, reason in report.failed.items()}
     document = {"rows": report.rows, "open_spools": report.open_spools, "failed": failed}
+    document["deleted"] = [day.name.removeprefix("day=") for day in gone]
     files = [str(path.relative_to(folder)) for path in report.files]
     lines = [f"{report.rows} events in {len(files)} files; {report.open_spools} spools are still being written"]
     lines += [f"not sealed: {name}: {reason}" for name, reason in failed.items()]
+    lines += [f"deleted: {day.name}" for day in gone]
     render.show(arguments.json, {**document, "files": files}, "\n".join([*lines, *(f"  {name}" for name in files)]))
     return 1 if failed else 0
 

@@ -19,6 +19,7 @@ from router_runtime.gateway import keys
 from router_runtime.registry import WINDOWS
 from router_runtime.registry_reader import DEFAULT_REGISTRY
 from router_runtime.state import is_shared
+from router_runtime.stores.opening import local_folder
 
 LOG_PROMPTS = ("full", "redacted", "features", "none")
 
@@ -50,6 +51,12 @@ def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--registry", default=str(DEFAULT_REGISTRY), metavar="FILE", help="registry.yaml")
     parser.add_argument("--log", metavar="STORE", help="folder or URL of the outcome log (default: none)")
     parser.add_argument("--log-prompts", default="none", choices=LOG_PROMPTS, help="what the log keeps of a prompt")
+    parser.add_argument(
+        "--keep",
+        type=duration,
+        metavar="TIME",
+        help="delete days of the log that are older, such as 90d (default: none)",
+    )
     parser.add_argument(
         "--memory", metavar="PLACE", help="file or postgresql:// URL of what agents share (default: none)"
     )
@@ -133,6 +140,8 @@ def serve(arguments: argparse.Namespace) -> int:
     from router_runtime.gateway import serve as gateway  # here: the extra's libraries, which other commands do not need
     from router_runtime.gateway.settings import GatewaySettings
 
+    if arguments.keep is not None and (arguments.log is None or local_folder(arguments.log) is None):
+        raise ConfigError("--keep deletes days of a log in a folder; name the folder with --log")
     gateway.check_door(arguments.host, insecure_local=arguments.insecure_local)
     bounds = {name.replace("-", "_"): getattr(arguments, name.replace("-", "_")) for name, _, _ in _BOUNDS}
     bounds["max_body_bytes"] = bounds.pop("max_body_mib") << 20
@@ -148,6 +157,7 @@ def serve(arguments: argparse.Namespace) -> int:
         state=urls[-1] if urls else None,
     )
     service = gateway.open_service(router, None if arguments.insecure_local else state, GatewaySettings(**bounds))
+    service.keep_s = arguments.keep
     if arguments.memory is not None:
         gateway.remember(service, arguments.memory)
     if arguments.trace:

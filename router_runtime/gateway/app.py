@@ -19,6 +19,7 @@ from router_runtime.gateway import (
     agents_api,
     anthropic_api,
     health_api,
+    log_care,
     memory_api,
     metrics_api,
     models_api,
@@ -63,9 +64,11 @@ def build_app(service: Service) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        tidying = asyncio.create_task(memory_api.tidy(service))
+        tidying = [asyncio.create_task(work(service)) for work in (memory_api.tidy, log_care.care)]
         yield
-        tidying.cancel()
+        for task in tidying:
+            task.cancel()
+        await asyncio.gather(*tidying, return_exceptions=True)
         await service.router.aclose()
         for close in service.closing:
             with suppress(TimeoutError):

@@ -54,6 +54,7 @@ class Service:
         limits: Rates and numbers of requests.
         settings: Bounds.
         memory: What agents share; None keeps none.
+        keep_s: Seconds after which a day of the log in a folder is deleted; None keeps all.
         clock: UTC seconds since the epoch.
         draining: True from SIGTERM on.
         on_problem: Told of every error that is answered, those at the gate too; as ``on_served``.
@@ -67,6 +68,7 @@ class Service:
     limits: Limits
     settings: GatewaySettings = field(default_factory=GatewaySettings)
     memory: Memory | None = None
+    keep_s: float | None = None
     clock: Callable[[], float] = time.time
     draining: bool = False
     on_problem: list[Callable[[Problem], None]] = field(default_factory=list)

@@ -60,6 +60,27 @@ def seal(root: str | os.PathLike[str]) -> SealReport:
     return report
 
 
+def forget(root: str | os.PathLike[str], before: float) -> list[Path]:
+    """Deletes the sealed days that ended before ``before`` (UTC seconds since the epoch); gives their folders.
+
+    Raises:
+        StoreError: One cannot be deleted.
+    """
+    first = f"day={_day_of(before)}"
+    gone = []
+    for folder in sorted(Path(root).glob("day=????-??-??")):
+        if folder.name >= first:
+            break
+        try:
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()
+        except OSError as error:
+            raise StoreError(f"{folder}: cannot be deleted ({error})") from error
+        gone.append(folder)
+    return gone
+
+
 def read_sealed(root: str | os.PathLike[str], since: float = 0.0) -> Iterator[Row]:
     """Every sealed event with time ≥ ``since``, day by day.
 

@@ -13,6 +13,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -29,25 +30,31 @@ _TABLE = (
 
 
 class Spool:
-    """The spool of this process; opens its file at the first append and a new one after ``rotate_rows`` rows.
+    """The spool of this process; opens its file at the first append, and a new one after so many rows or so long.
 
     Safe to use from several threads. After a fork the child starts a file of its own.
 
     Args:
         root: Directory of the store; made where it is missing.
         rotate_rows: Rows after which the file is closed, so that a sealer can take it.
+        rotate_s: Seconds after which an append closes it, so that days are sealed and old ones can be deleted.
         new_id: Makes the file's name.
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], *, rotate_rows: int = 100_000, new_id: Callable[[], str] = uuid7
+        self,
+        root: str | os.PathLike[str],
+        *,
+        rotate_rows: int = 100_000,
+        rotate_s: float = 86_400.0,
+        new_id: Callable[[], str] = uuid7,
     ) -> None:
         self.folder = Path(root) / SPOOL_FOLDER
-        self._rotate_rows, self._new_id = rotate_rows, new_id
+        self._rotate_rows, self._rotate_s, self._new_id = rotate_rows, rotate_s, new_id
         self._guard = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._lock_fd = -1
-        self._rows = 0
+        self._rows, self._opened = 0, 0.0
         self._pid = os.getpid()
 
     def append(self, rows: Sequence[Row]) -> None:
@@ -69,7 +76,7 @@ class Spool:
                 reason = f"{self.folder}: cannot append to the spool ({error}); free space or fix access"
                 raise StoreError(reason) from error
             self._rows += len(rows)
-            if self._rows >= self._rotate_rows:
+            if self._rows >= self._rotate_rows or time.monotonic() - self._opened >= self._rotate_s:
                 self._close()
 
     def close(self) -> None:
@@ -86,7 +93,7 @@ class Spool:
             path = self.folder / f"{self._new_id()}.sqlite"
             self._lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._connection, self._rows = _connect(path), 0
+            self._connection, self._rows, self._opened = _connect(path), 0, time.monotonic()
         return self._connection
 
     def _close(self) -> None:

@@ -17,9 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
+from router_runtime.gateway.log_care import seal_once
 from router_runtime.gateway.settings import GatewaySettings
 from router_runtime.outcome_log import OutcomeLog
 from router_runtime.stores.base import Row
+from router_runtime.stores.spool import Spool
 from tests.conftest import ROOT
 from tests.provider_server import ProviderServer, Received, Script, Sleep, stream
 from tests.runtime.execution.wires import TEXT, WIRES, good
@@ -121,6 +123,7 @@ def test_keys_made_by_command_open_the_door(provider: ProviderServer, tmp_path: 
         (["--insecure-local", "--host", "0.0.0.0"], "no loopback address"),
         (["--registry", "no-such-file.yaml"], "no-such-file.yaml"),
         (["--bundle", "no-such-folder", "--insecure-local"], "no-such-folder"),
+        (["--keep", "90d", "--insecure-local"], "--log"),
     ],
 )
 def test_it_says_why_it_does_not_start(tmp_path: Path, options: Sequence[str], words: str) -> None:
@@ -129,6 +132,18 @@ def test_it_says_why_it_does_not_start(tmp_path: Path, options: Sequence[str], w
     assert (done.returncode, done.stdout) == (1, "")
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+async def test_old_days_of_the_log_go(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="the store extra is not installed")
+    spool = Spool(tmp_path)
+    spool.append([Row("old", "feedback", "d", 5.0, "{}"), Row("new", "feedback", "d", time.time(), "{}")])
+    spool.close()
+    assert await seal_once(tmp_path, None) == 0
+    assert len(list(tmp_path.glob("day=*"))) == 2
+    assert await seal_once(tmp_path, 86_400.0) == 0
+    (left,) = tmp_path.glob("day=*")
+    assert left.name != "day=1970-01-01"
 
 
 async def asked(client: httpx.AsyncClient, gate: Gateway, until: threading.Event) -> list[int]:

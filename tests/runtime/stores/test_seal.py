@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from router_runtime.stores.base import Row
-from router_runtime.stores.seal import seal
+from router_runtime.stores.seal import forget, seal
 from router_runtime.stores.spool import Spool, spool_files
 
 pq = pytest.importorskip("pyarrow.parquet", reason="the store extra is not installed")
@@ -41,6 +41,26 @@ def test_a_closed_spool_becomes_a_file_for_each_day(tmp_path: Path) -> None:
     assert sealed_ids(tmp_path) == ["a", "b", "c"]
     assert list((tmp_path / "spool").iterdir()) == []
     assert seal(tmp_path).rows == 0
+
+
+def test_days_that_are_over_are_deleted(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.append([row("a", 5.0), row("b", DAY_S + 1), row("c", 2 * DAY_S + 1)])
+    spool.close()
+    seal(tmp_path)
+    assert forget(tmp_path, DAY_S - 1) == []
+    assert [day.name for day in forget(tmp_path, 2 * DAY_S + 50)] == ["day=1970-01-01", "day=1970-01-02"]
+    assert sealed_ids(tmp_path) == ["c"]
+    assert forget(tmp_path / "none", DAY_S) == []
+
+
+def test_a_spool_is_closed_by_age(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, rotate_s=0.0)
+    spool.append([row("a")])
+    assert seal(tmp_path).rows == 1
+    spool.append([row("b")])
+    assert seal(tmp_path).rows == 1
+    spool.close()
 
 
 def test_training_reads_what_was_sealed(tmp_path: Path) -> None:
