@@ -55,6 +55,7 @@ class CallOptions(RouteOptions, total=False):
 _EXECUTION = {"timeout_s": "deadline_s", "stream_recovery": "stream_recovery", "accept": "accept"}
 _ROUTE = frozenset(Options._fields)
 _TOLD = ("tools", "response_format", "user")
+_KNOWN = frozenset(CallOptions.__annotations__) | frozenset(RouteOptions.__annotations__)
 
 
 class Calling(ABC):
@@ -177,7 +178,7 @@ class Calling(ABC):
         told = {name: value for name, value in options.items() if name not in _ROUTE and name not in _EXECUTION}
         told |= {name: options[name] for name in _TOLD if options.get(name) is not None}
         extra = told.pop("extra", {})
-        if unknown := set(told) - set(CallOptions.__annotations__) - set(RouteOptions.__annotations__):
+        if unknown := told.keys() - _KNOWN:
             raise ConfigError(f"unknown option {sorted(unknown)[0]!r}; fields for the provider alone go into extra")
         request = ChatRequest.from_openai({**extra, **told, "messages": _as_list(messages)})
         route = Options(**{name: value for name, value in options.items() if name in _ROUTE})

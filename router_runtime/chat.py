@@ -74,9 +74,9 @@ class ChatRequest:
         Raises:
             RequestError: Where a field has the wrong shape.
         """
-        limit = body.get("max_completion_tokens")
-        named = {"max_tokens": body.get("max_tokens") if limit is None else limit}
-        named |= {name: body.get(name) for name in _TYPES if name != "max_tokens"}
+        named = {name: body[name] for name in _TYPES if name in body}
+        if (limit := body.get("max_completion_tokens")) is not None:
+            named["max_tokens"] = limit
         return cls(
             messages=read_messages(body.get("messages")),
             tools=_mappings(body.get("tools"), "tools"),

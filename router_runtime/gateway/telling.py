@@ -45,4 +45,6 @@ def reason(decision: Decision, served: str | None = None) -> str:
 
 
 def _ascii(text: str) -> bytes:
+    if text.isascii() and text.isprintable():
+        return text.encode()
     return "".join(c if " " <= c <= "~" else "?" for c in text).encode()

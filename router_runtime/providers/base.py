@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -42,19 +43,25 @@ class Target:
     drop: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        try:
-            url = urlsplit(self.base_url)
-            host, inner = url.hostname, url.username or url.password
-        except ValueError:
-            raise ConfigError("base_url is not a URL") from None
-        if url.scheme not in ("http", "https") or not host:
-            raise ConfigError(f"base_url has the scheme {url.scheme[:16]!r} or no host; use http:// or https://")
-        if inner:
-            raise ConfigError("base_url holds credentials; name an environment variable as the provider's key instead")
-        if url.query or url.fragment:
-            raise ConfigError("base_url holds a query or a fragment; a key belongs into an environment variable")
+        _check_url(self.base_url)
         if not all(_sendable(value) for value in (self.api_key or "", *self.headers, *self.headers.values())):
             raise ConfigError("the API key or a header holds characters that no HTTP header may hold (a line end?)")
+
+
+@lru_cache(256)
+def _check_url(base_url: str) -> None:
+    """Raises ConfigError for what is no plain URL; remembers those that are, because each attempt asks."""
+    try:
+        url = urlsplit(base_url)
+        host, inner = url.hostname, url.username or url.password
+    except ValueError:
+        raise ConfigError("base_url is not a URL") from None
+    if url.scheme not in ("http", "https") or not host:
+        raise ConfigError(f"base_url has the scheme {url.scheme[:16]!r} or no host; use http:// or https://")
+    if inner:
+        raise ConfigError("base_url holds credentials; name an environment variable as the provider's key instead")
+    if url.query or url.fragment:
+        raise ConfigError("base_url holds a query or a fragment; a key belongs into an environment variable")
 
 
 def _sendable(value: str) -> bool:

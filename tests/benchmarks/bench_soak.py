@@ -179,14 +179,22 @@ async def soak(
         "failed_by_provider": dict(seen.by_provider), "failed_by_us": dict(seen.ours), "not_sent": seen.late,
         "p50_ms": statistics.median(spent), "p99_ms": spent[int(len(spent) * 0.99)],
         "reloads": len(memory), "memory_mib": [round(m, 1) for m in memory],
-        "memory_first_third_mib": first, "memory_last_third_mib": last,
+        "memory_first_third_mib": first, "memory_last_third_mib": last, "memory_mib_a_minute": trend(memory[third:]),
     }  # fmt: skip
+
+
+def trend(memory: list[float]) -> float:
+    """MiB that are gained in a minute, by least squares over readings :data:`EVERY_S` apart; 0 for fewer than two."""
+    if len(memory) < 2:
+        return 0.0
+    minutes = [place * EVERY_S / 60 for place in range(len(memory))]
+    return statistics.linear_regression(minutes, memory).slope
 
 
 def markdown(found: dict[str, Any]) -> str:
     """One table."""
     shown = {k: v for k, v in found.items() if k != "memory_mib"}
-    rows = [f"| {k} | {v:.1f} |" if isinstance(v, float) else f"| {k} | {v} |" for k, v in shown.items()]
+    rows = [f"| {k} | {v:.2f} |" if isinstance(v, float) else f"| {k} | {v or 'none'} |" for k, v in shown.items()]
     return "\n".join(["| what | figure |", "|---|---|", *rows, ""])
 
 
