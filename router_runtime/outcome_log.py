@@ -24,9 +24,9 @@ from router_runtime.stores.forward import forward
 from router_runtime.stores.opening import local_folder, open_store
 from router_runtime.stores.spool import Spool
 
-_YIELD_S = 20e-6
-"""Between two events that nobody waits for, the thread lets go of the interpreter: a request that needs it then waits
-for one event at most, not for a batch of them, nor for the interpreter's switch interval."""
+_YIELD_S, _YIELD_EVERY = 20e-6, 4
+"""After every fourth event that nobody waits for, the thread lets go of the interpreter: a request that needs it then
+waits for 0.1 ms at most, not for a batch nor for the interpreter's switch interval. Letting go costs 20 µs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +187,8 @@ class OutcomeLog:
         rows: list[Row] = []
         waiting: list[_Ticket] = []
         unreadable = 0
-        for event, ticket in taken:
-            if not self._hurry:
+        for place, (event, ticket) in enumerate(taken):
+            if not (self._hurry or place % _YIELD_EVERY):
                 time.sleep(_YIELD_S)
             try:
                 rows.append(to_row(event, self._new_id()))
