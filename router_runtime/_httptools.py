@@ -8,18 +8,21 @@ does not ask for. No content coding is asked for, so none has to be undone.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 import httptools
+from aiohappyeyeballs import start_connection
 
 from router_runtime.errors import TransportFailure, TransportKind
 
 _MAX_HEADERS, _MAX_HEAD_BYTES = 128, 64 << 10
 _HIGH_WATER = 256 << 10
 _IDLE_S = 15.0
+_NEXT_ADDRESS_S = 0.25
 _MAX_TARGETS = 1000
 
 
@@ -124,8 +127,7 @@ class HttptoolsTransport:
             async with asyncio.timeout(connect_s):
                 _, connection = await self._loop.create_connection(
                     lambda: _Connection(self, place, target.netloc),
-                    target.host,
-                    target.port,
+                    sock=await self._socket(target),
                     ssl=self._tls() if target.tls else None,
                     server_hostname=target.host if target.tls else None,
                 )
@@ -139,6 +141,11 @@ class HttptoolsTransport:
             self._all.add(connection)
             return connection
         raise TransportFailure(kind, target.netloc)
+
+    async def _socket(self, target: _Target) -> socket.socket:
+        """Connected to whichever address of the host answers first (RFC 8305): a dead route costs 0.25 s, not all."""
+        addresses = await self._loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        return await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1, loop=self._loop)
 
     def _tls(self) -> ssl.SSLContext:
         if self._context is None:

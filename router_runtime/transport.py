@@ -69,7 +69,7 @@ def open_transport(kind: Literal["auto", "httpx", "httptools"] = "auto") -> Tran
     Raises:
         ConfigError: Where httptools is asked for by name and missing.
     """
-    if kind != "httpx" and find_spec("httptools") is not None:
+    if kind != "httpx" and find_spec("httptools") is not None and find_spec("aiohappyeyeballs") is not None:
         from router_runtime._httptools import HttptoolsTransport  # here, not above: it is an extra
 
         return HttptoolsTransport()

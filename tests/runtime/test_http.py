@@ -1,6 +1,7 @@
 """The HTTP seam: both transports give the same answers and the same failures, and hold no key."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -130,6 +131,29 @@ async def test_a_header_cannot_bring_another(transport: Transport, server: Provi
     with pytest.raises((TransportFailure, ValueError)):
         await transport.open("POST", server.url, {"x": "1\r\nx-other: 2"}, b"{}")
     assert len(server.received) == before
+
+
+async def test_an_address_that_does_not_answer_costs_a_moment(
+    server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host with two addresses, the first of which swallows whatever is sent to it."""
+    port = int(server.url.rsplit(":", 1)[1].split("/")[0])
+    with socket.create_server(("127.0.0.2", port), backlog=0) as deaf:
+        held = [socket.socket() for _ in range(4)]  # they fill its queue, so that the next waits for ever
+        for one in held:
+            one.setblocking(False)
+            one.connect_ex(deaf.getsockname())
+        loop = asyncio.get_running_loop()
+        both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, port)) for ip in ("127.0.0.2", "127.0.0.1")]
+        monkeypatch.setattr(loop, "getaddrinfo", lambda *_a, **_k: asyncio.sleep(0, both))
+        transport = open_transport("httptools")
+        server.push(reply("a"))
+        response = await transport.open("POST", server.url, HEADERS, b"{}", connect_s=3.0)
+        assert response.status == 200
+        await response.aclose()
+        await transport.aclose()
+        for one in held:
+            one.close()
 
 
 async def test_nobody_listens(transport: Transport) -> None:
