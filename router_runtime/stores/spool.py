@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from operator import attrgetter
 from pathlib import Path
 
 from router_runtime.errors import StoreError
@@ -27,6 +28,10 @@ _TABLE = (
     "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,"
     " decision_id TEXT NOT NULL, time REAL NOT NULL, body TEXT NOT NULL)"
 )
+_values = attrgetter("id", "kind", "decision_id", "time", "body")
+_INSERT = "INSERT OR IGNORE INTO events (id, kind, decision_id, time, body) VALUES (?,?,?,?,?)"
+_INSERTS = {size: _INSERT + ",(?,?,?,?,?)" * (size - 1) for size in (64, 16, 4, 1)}
+"""Many rows in a statement: a statement runs without Python's lock, which a row at a time would take back for each."""
 
 
 class Spool:
@@ -67,10 +72,8 @@ class Spool:
             try:
                 connection = self._open()
                 with connection:
-                    connection.executemany(
-                        "INSERT OR IGNORE INTO events (id, kind, decision_id, time, body) VALUES (?, ?, ?, ?, ?)",
-                        [(row.id, row.kind, row.decision_id, row.time, row.body) for row in rows],
-                    )
+                    for some in _portions(rows):
+                        connection.execute(_INSERTS[len(some)], [value for row in some for value in _values(row)])
             except (sqlite3.Error, OSError) as error:
                 self._discard()
                 reason = f"{self.folder}: cannot append to the spool ({error}); free space or fix access"
@@ -112,6 +115,15 @@ class Spool:
         except sqlite3.Error:  # closing checkpoints the WAL, which a full disk may refuse; the WAL keeps the rows
             self._connection = None
             self._close()
+
+
+def _portions(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """``rows`` in order, in portions of the sizes that there is a statement for."""
+    place = 0
+    while place < len(rows):
+        size = next(size for size in _INSERTS if size <= len(rows) - place)
+        yield rows[place : place + size]
+        place += size
 
 
 def _connect(path: Path) -> sqlite3.Connection:
