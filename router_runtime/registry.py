@@ -87,7 +87,7 @@ class ModelEntry:
         max_output_tokens: None where only the window bounds them.
         capabilities: Of :data:`CAPABILITIES`.
         latency_ms: What is expected of a call (SLA); None where nothing is known.
-        flags: Free switches for adapters and experiments.
+        flags: Switches shared by several models: ``pointsman disable flag:NAME`` takes out all that carry NAME.
         enabled: False takes it out until the registry changes.
         strengths: Expected quality by label or domain, 0..1; for models that the bundle does not know.
         quality_prior: Expected quality overall, 0..1; as above.

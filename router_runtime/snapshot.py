@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from router_runtime.bundle import Bundle
 from router_runtime.errors import ConfigError
+from router_runtime.flags import Outage, flags_off, outages
 from router_runtime.likeness import Likeness
 from router_runtime.policy import override
 from router_runtime.policy_settings import PolicySettings, Strategy
@@ -148,7 +149,8 @@ class Snapshot:
     Args:
         registry: The registry.
         bundle: The bundle, or None.
-        disabled: Until when models are disabled, UTC seconds since the epoch.
+        disabled: Until when models are disabled, by themselves or by a flag, UTC seconds since the epoch.
+        flags_off: Every flag; until when it is off, or None where it is on.
         prices: In force.
         valid_until: When a price or a disablement changes, UTC seconds since the epoch.
         all: The view of all enabled models.
@@ -158,6 +160,7 @@ class Snapshot:
     registry: Registry
     bundle: Bundle | None
     disabled: Mapping[str, float]
+    flags_off: Mapping[str, float | None]
     prices: PriceTable
     valid_until: float
     all: View
@@ -261,23 +264,25 @@ def _refusals(snapshot: Snapshot, needs: Needs) -> dict[str, str]:
 def make_snapshot(registry: Registry, bundle: Bundle | None, disabled: Mapping[str, float], now: float) -> Snapshot:
     """Prepares decisions from ``now`` (UTC seconds since the epoch) until ``valid_until``."""
     prices = price_table(registry.models.values(), now)
-    live = {name: until for name, until in disabled.items() if until > now and name in registry.models}
+    out = outages(registry, disabled, now)
     reasons = {name: "disabled in the registry" for name, model in registry.models.items() if not model.enabled}
-    reasons |= {name: _until(until) for name, until in live.items()}
+    reasons |= {name: _reason(outage) for name, outage in out.items()}
     everything = _view(registry, bundle, prices)
     keep = np.array([name not in reasons for name in everything.names], dtype=np.bool_)
     return Snapshot(
         registry=registry,
         bundle=bundle,
-        disabled=live,
+        disabled={name: outage.until for name, outage in out.items()},
+        flags_off=flags_off(registry, disabled, now),
         prices=prices,
-        valid_until=min([prices.valid_until, *live.values()]),
+        valid_until=min([prices.valid_until, *(end for end in disabled.values() if end > now)]),
         all=everything if bool(keep.all()) else everything.take(keep, reasons),
     )
 
 
-def _until(end: float) -> str:
-    return "disabled" if end == math.inf else f"disabled until {np.datetime64(math.ceil(end), 's')}Z"
+def _reason(outage: Outage) -> str:
+    by = "disabled" if outage.flag is None else f"disabled with the flag {outage.flag}"
+    return by if outage.until == math.inf else f"{by} until {np.datetime64(math.ceil(outage.until), 's')}Z"
 
 
 def _view(registry: Registry, bundle: Bundle | None, prices: PriceTable) -> View:

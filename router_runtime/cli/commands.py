@@ -16,6 +16,7 @@ from router_runtime.cli import render
 from router_runtime.cli.switching import switch_of
 from router_runtime.errors import RequestError
 from router_runtime.explain import Explanation, explain
+from router_runtime.flags import flags_off, outages, switch_name, switched
 from router_runtime.options import RouteOptions
 from router_runtime.pricing import price_version
 from router_runtime.records import to_dict
@@ -63,23 +64,22 @@ def validate(arguments: argparse.Namespace) -> int:
 def disable(arguments: argparse.Namespace) -> int:
     """``pointsman disable``."""
     registry = load_registry(arguments.registry)
-    name = registry.model(arguments.model).name
+    name = switch_name(registry, arguments.name)
     until = math.inf if arguments.seconds is None else time.time() + arguments.seconds
     switch_of(arguments.state, registry).disable(name, until)
     ends = None if until == math.inf else until
-    render.show(
-        arguments.json, {"model": name, "disabled": True, "until": ends}, f"{name} is disabled {render.until(until)}"
-    )
+    document = {**switched(name), "disabled": True, "until": ends}
+    render.show(arguments.json, document, f"{name} is disabled {render.until(until)}")
     return 0
 
 
 def enable(arguments: argparse.Namespace) -> int:
     """``pointsman enable``."""
     registry = load_registry(arguments.registry)
-    name = registry.model(arguments.model).name
+    name = switch_name(registry, arguments.name)
     was = switch_of(arguments.state, registry).enable(name)
     words = f"{name} is enabled" if was else f"{name} was not disabled"
-    render.show(arguments.json, {"model": name, "disabled": False, "was_disabled": was}, words)
+    render.show(arguments.json, {**switched(name), "disabled": False, "was_disabled": was}, words)
     return 0
 
 
@@ -87,22 +87,30 @@ def status(arguments: argparse.Namespace) -> int:
     """``pointsman status``."""
     registry = load_registry(arguments.registry)
     switch = switch_of(arguments.state, registry)
-    ends = switch.disabled()
+    ends, now = switch.disabled(), time.time()
+    out, flags = outages(registry, ends, now), flags_off(registry, ends, now)
     bundle = None if arguments.bundle is None else open_bundle(arguments.bundle)
     document = {
         "registry": {"path": arguments.registry, "version": registry.version},
         "bundle": None if bundle is None else {"path": arguments.bundle, "version": bundle.version},
         "state": switch.place,
         "models": {
-            name: {"enabled": model.enabled and name not in ends, "disabled_until": _finite(ends.get(name))}
+            name: {
+                "enabled": model.enabled and name not in out,
+                "disabled_until": _finite(out[name].until) if name in out else None,
+            }
             for name, model in registry.models.items()
         },
+        "flags": {
+            flag: {"on": until is None, "off_until": None if until is None else _finite(until)}
+            for flag, until in flags.items()
+        },
     }
-    render.show(arguments.json, document, render.status(registry, ends, bundle, switch.place))
+    render.show(arguments.json, document, render.status(registry, out, flags, bundle, switch.place))
     return 0
 
 
-def _finite(end: float | None) -> float | None:
+def _finite(end: float) -> float | None:
     return None if end == math.inf else end
 
 

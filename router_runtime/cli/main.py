@@ -17,6 +17,7 @@ from router_runtime.policy_settings import STRATEGIES
 from router_runtime.registry import LATENCY_NEEDS
 from router_runtime.registry_reader import DEFAULT_REGISTRY
 
+_SWITCHED = "a model or an alias of the registry, or flag:NAME for every model that carries the flag"
 _EXAMPLES = """\
 examples:
   pointsman route "What is the capital of France?" --bundle models/default
@@ -63,9 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("registry", metavar="REGISTRY", help="path of a registry.yaml")
     disable = _add(
         subparsers, "disable", "take a model out at once, without a restart", commands.disable,
-        "pointsman disable gpt-5.5 --for 30s",
+        "pointsman disable gpt-5.5 --for 30s\npointsman disable flag:preview",
     )  # fmt: skip
-    disable.add_argument("model", metavar="MODEL", help="a model or an alias of the registry")
+    disable.add_argument("name", metavar="MODEL", help=_SWITCHED)
     disable.add_argument(
         "--for",
         dest="seconds",
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         help="such as 30s, 5m, 2h, 1d; until enabled where left out",
     )
     enable = _add(subparsers, "enable", "put a disabled model back", commands.enable, "pointsman enable gpt-5.5")
-    enable.add_argument("model", metavar="MODEL", help="a model or an alias of the registry")
+    enable.add_argument("name", metavar="MODEL", help=_SWITCHED)
     status = _add(
         subparsers, "status", "what would serve now", commands.status, "pointsman status --bundle models/default"
     )

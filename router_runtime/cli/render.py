@@ -11,6 +11,7 @@ from typing import Any
 
 from router_runtime.bundle import Bundle
 from router_runtime.explain import Explanation, Influence
+from router_runtime.flags import Outage
 from router_runtime.pricing import price_at
 from router_runtime.records import Candidate, Decision
 from router_runtime.registry import Registry
@@ -58,18 +59,27 @@ def registry(path: str, checked: Registry, now: float) -> str:
     return "\n".join([f"{path} is valid: {counts}", "", *table(rows, numeric={2, 3, 4, 5})])
 
 
-def status(checked: Registry, ends: Mapping[str, float], bundle: Bundle | None, state: str) -> str:
+def status(
+    checked: Registry,
+    out: Mapping[str, Outage],
+    flags: Mapping[str, float | None],
+    bundle: Bundle | None,
+    state: str,
+) -> str:
     """Which models would serve now."""
     rows = [("model", "provider", "state")]
     for model in checked.models.values():
         words = "enabled" if model.enabled else "disabled in the registry"
-        rows.append(
-            (model.name, model.provider, f"disabled {until(ends[model.name])}" if model.name in ends else words)
-        )
+        rows.append((model.name, model.provider, _outage(out[model.name]) if model.name in out else words))
     serving = "none (the static table chooses)" if bundle is None else f"{bundle.path} (version {bundle.version})"
-    return "\n".join(
-        [f"bundle    {serving}", f"registry  version {checked.version}", f"state     {state}", "", *table(rows)]
-    )
+    switches = [f"{flag} {'on' if end is None else f'off {until(end)}'}" for flag, end in flags.items()]
+    head = [f"bundle    {serving}", f"registry  version {checked.version}", f"state     {state}"]
+    return "\n".join([*head, *([f"flags     {', '.join(switches)}"] if switches else []), "", *table(rows)])
+
+
+def _outage(outage: Outage) -> str:
+    by = "" if outage.flag is None else f"with the flag {outage.flag} "
+    return f"disabled {by}{until(outage.until)}"
 
 
 def until(end: float) -> str:

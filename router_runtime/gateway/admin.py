@@ -16,10 +16,12 @@ from starlette.routing import Route
 from router_runtime import overrides
 from router_runtime.budgets import limits_for
 from router_runtime.errors import BundleError, GatewayRefusal
+from router_runtime.flags import PREFIX, switch_name, switched
 from router_runtime.gateway.reading import refuse, text
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import read_json
 from router_runtime.hooks import RouterEvent, Swapped, SwapRefused
+from router_runtime.snapshot import Snapshot
 from router_runtime.state.shared import finite
 
 _KEEP = 20
@@ -65,10 +67,13 @@ def routes(service: Service) -> list[Route]:
 
     async def disable(request: Request) -> JSONResponse:
         seconds = _seconds(await _body(request))
-        return JSONResponse(await asyncio.to_thread(_disable, service, request.path_params["model"], seconds))
+        return JSONResponse(await asyncio.to_thread(_disable, service, _named(request), seconds))
 
     async def enable(request: Request) -> JSONResponse:
-        return JSONResponse(await asyncio.to_thread(_enable, service, request.path_params["model"]))
+        return JSONResponse(await asyncio.to_thread(_enable, service, _named(request)))
+
+    async def flags(_request: Request) -> JSONResponse:
+        return JSONResponse({"flags": _flags(service.router.live.snapshot(service.clock()))})
 
     async def reload(_request: Request) -> JSONResponse:
         before = journal.refused
@@ -85,6 +90,9 @@ def routes(service: Service) -> list[Route]:
         Route("/admin/status", status, methods=["GET"]),
         Route("/admin/models/{model:path}/disable", disable, methods=["POST"]),
         Route("/admin/models/{model:path}/enable", enable, methods=["POST"]),
+        Route("/admin/flags", flags, methods=["GET"]),
+        Route("/admin/flags/{flag:path}/disable", disable, methods=["POST"]),
+        Route("/admin/flags/{flag:path}/enable", enable, methods=["POST"]),
         Route("/admin/reload", reload, methods=["POST"]),
         Route("/admin/bundle", swap, methods=["POST"]),
     ]
@@ -112,6 +120,7 @@ def status_of(service: Service, journal: Journal) -> dict[str, Any]:
             }
             for name, model in snapshot.registry.models.items()
         },
+        "flags": _flags(snapshot),
         "health": {
             name: {
                 "state": cell.state,
@@ -140,6 +149,19 @@ def _serving(service: Service) -> dict[str, Any]:
     }
 
 
+def _flags(snapshot: Snapshot) -> dict[str, Any]:
+    """Every flag, whether it is on, and who carries it."""
+    models = snapshot.registry.models.values()
+    return {
+        flag: {
+            "on": until is None,
+            "off_until": None if until is None else finite(until),
+            "models": [model.name for model in models if flag in model.flags],
+        }
+        for flag, until in snapshot.flags_off.items()
+    }
+
+
 def _budgets(service: Service) -> list[dict[str, Any]]:
     """Spending of the tiers; users' and keys' are not listed here."""
     counts = service.router.engine.budgets
@@ -163,27 +185,33 @@ def _budgets(service: Service) -> list[dict[str, Any]]:
 
 
 def _disable(service: Service, named: str, seconds: float | None) -> dict[str, Any]:
-    model = service.router.current_registry().model(named).name
+    name = switch_name(service.router.current_registry(), named)
     now = service.clock()
     until = math.inf if seconds is None else now + seconds
     state = service.router.settings.state
     if state is not None:
-        state.disable(model, until)
+        state.disable(name, until)
     else:
-        overrides.disable(_folder(service), model, until, now)
+        overrides.disable(_folder(service), name, until, now)
         service.router.live.refresh()
-    return {"model": model, "disabled": True, "until": finite(until), "everywhere": state is not None}
+    return {**switched(name), "disabled": True, "until": finite(until), "everywhere": state is not None}
 
 
 def _enable(service: Service, named: str) -> dict[str, Any]:
-    model = service.router.current_registry().model(named).name
+    name = switch_name(service.router.current_registry(), named)
     state = service.router.settings.state
-    was = state.enable(model) if state is not None else False
+    was = state.enable(name) if state is not None else False
     folder = service.router.live.state_dir
     if folder is not None:
-        was = overrides.enable(folder, model) or was
+        was = overrides.enable(folder, name) or was
         service.router.live.refresh()
-    return {"model": model, "disabled": False, "was_disabled": was}
+    return {**switched(name), "disabled": False, "was_disabled": was}
+
+
+def _named(request: Request) -> str:
+    """What the path names, as :func:`router_runtime.flags.switch_name` takes it."""
+    flag = request.path_params.get("flag")
+    return str(request.path_params["model"]) if flag is None else PREFIX + str(flag)
 
 
 def _folder(service: Service) -> Path:

@@ -87,6 +87,26 @@ def test_disable_status_enable(run):
     assert "was not disabled" in run("enable", "opus")[1]
 
 
+def test_a_flag_takes_out_all_that_carry_it(run, registry_file):
+    text = registry_file.read_text()
+    for model in ("gpt-5.5", "gemini-3.1-pro"):
+        text = text.replace(f"  {model}:\n", f"  {model}:\n    flags: [preview]\n", 1)
+    registry_file.write_text(text)
+    assert run("disable", "gpt-5.5", "--for", "10s", "--registry", registry_file)[0] == 0
+    code, out, _ = run("disable", "flag:preview", "--for", "1m", "--json", "--registry", registry_file)
+    assert code == 0
+    assert json.loads(out)["flag"] == "preview"
+    filtered = json.loads(run("route", "x", "--json", "--registry", registry_file)[1])["filtered"]
+    assert set(filtered) == {"gpt-5.5", "gemini-3.1-pro"}
+    assert all(reason.startswith("disabled with the flag preview until 20") for reason in filtered.values())
+    assert "preview off until 20" in run("status", "--registry", registry_file)[1]
+    assert "was not disabled" not in run("enable", "flag:preview", "--registry", registry_file)[1]
+    assert list(json.loads(run("route", "x", "--json", "--registry", registry_file)[1])["filtered"]) == ["gpt-5.5"]
+    found = json.loads(run("status", "--json", "--registry", registry_file)[1])
+    assert found["flags"] == {"preview": {"on": True, "off_until": None}}
+    assert "did you mean 'flag:preview'" in run("disable", "flag:previw", "--registry", registry_file)[2]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -92,7 +92,13 @@ export function showHealth(status, providers) {
   const disabled = Object.entries(status.models).filter(([, model]) => !model.enabled);
   const off = disabled.map(([name, model]) => `${name}${model.disabled_until ? ` until ${moment(model.disabled_until)}` : ""}`);
   put("health", names.length ? table("Providers", ["provider or model", "breaker", "calls", "failed", "median", "95th"], body, [1]) : empty("No provider."),
-    off.length ? el("p", { class: "lead bad" }, `Disabled: ${off.join(", ")}`) : "");
+    off.length ? el("p", { class: "lead bad" }, `Disabled: ${off.join(", ")}`) : "", flags(status.flags));
+}
+
+function flags(all) {
+  const words = Object.entries(all ?? {}).map(([name, flag]) =>
+    `${name} ${flag.on ? "on" : flag.off_until ? `off until ${moment(flag.off_until)}` : "off"}`);
+  return words.length ? el("p", {}, `Flags: ${words.join(", ")}`) : "";
 }
 
 function failures(row) {

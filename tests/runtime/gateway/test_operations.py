@@ -104,6 +104,26 @@ def test_disable_and_enable_as_the_command_does(upstream, tmp_path):
         assert admin(gate, "POST", "models/m-openai/disable", **{"for": "soon"}).status_code == 400
 
 
+def test_a_flag_is_switched_off_and_on_again(upstream, tmp_path):
+    prices = "prices: [{valid_from: 2026-04-01, input: 1, output: 1}]"
+    text = f"providers: {{p: {{adapter: openai-compatible, base_url: '{upstream.url}/v1'}}}}\nmodels:\n"
+    text += f"  a: {{provider: p, {prices}, flags: [preview/x]}}\n  b: {{provider: p, {prices}}}\n"
+    file = tmp_path / "registry.yaml"
+    file.write_text(text)
+    with running(file, tmp_path, open_door=True, state_dir=tmp_path) as gate:
+        on = {"preview/x": {"on": True, "off_until": None, "models": ["a"]}}
+        assert admin(gate, "GET", "flags").json() == {"flags": on}
+        assert admin(gate, "POST", "flags/preview/x/disable", **{"for": "5m"}).json()["flag"] == "preview/x"
+        assert not admin(gate, "GET", "flags").json()["flags"]["preview/x"]["on"]
+        status = admin(gate, "GET", "status").json()
+        assert [name for name, model in status["models"].items() if not model["enabled"]] == ["a"]
+        assert status["flags"]["preview/x"]["off_until"] == status["models"]["a"]["disabled_until"]
+        assert ask(gate, model="auto").headers["x-pointsman-model"] == "b"
+        assert admin(gate, "POST", "flags/preview/x/enable").json()["was_disabled"]
+        assert admin(gate, "GET", "flags").json() == {"flags": on}
+        assert admin(gate, "POST", "flags/preview/disable").status_code == 404
+
+
 def test_reload_and_bundle_swap_take_over_or_say_why_not(upstream, tmp_path, bundle_copy):
     text = (
         f"providers: {{p: {{adapter: openai-compatible, base_url: '{upstream.url}/v1'}}}}\n"
