@@ -107,6 +107,8 @@ async def timed(session: aiohttp.ClientSession, url: str, streamed: bool, calls:
     return {"ms": spent, "rate": calls / (time.perf_counter() - started)}
 
 
+LATENCIES = ("p50_ms", "p99_ms", "p99_round_ms")
+
 #: name → (streamed, calls in a round, at a time)
 LOADS = {"c1": (False, 100, 1), "c50": (False, 500, 50), "stream200": (True, 20, 1)}
 
@@ -129,13 +131,23 @@ async def measure(urls: dict[str, str], rounds: int) -> dict[str, dict[str, dict
 
 
 def summary(rounds: list[dict[str, Any]]) -> dict[str, float]:
-    """p50 and p99 over all calls, and the median rate of the rounds."""
-    spent = sorted(ms for one_round in rounds for ms in one_round["ms"])
+    """p50 and p99 over all calls, the median of the rounds' own p99, and the median rate of the rounds.
+
+    A shared machine stalls for 30 ms now and then, which fills the last hundredth of quick calls and hardly shows in
+    slow ones; the median round tells what a call in a hundred takes when it does not.
+    """
+    spent = [ms for one_round in rounds for ms in one_round["ms"]]
     return {
         "p50_ms": statistics.median(spent),
-        "p99_ms": spent[min(len(spent) - 1, int(len(spent) * 0.99))],
+        "p99_ms": percentile99(spent),
+        "p99_round_ms": statistics.median(percentile99(one_round["ms"]) for one_round in rounds),
         "per_s": statistics.median(one_round["rate"] for one_round in rounds),
     }
+
+
+def percentile99(spent: list[float]) -> float:
+    """The value that 99 in 100 do not pass."""
+    return sorted(spent)[min(len(spent) - 1, int(len(spent) * 0.99))]
 
 
 def markdown(found: dict[str, dict[str, dict[str, float]]]) -> str:
@@ -143,10 +155,14 @@ def markdown(found: dict[str, dict[str, dict[str, float]]]) -> str:
     lines = []
     for load, servers in found.items():
         direct = servers["direct"]
-        lines += [f"### {load}", "", "| server | p50 ms | p99 ms | added p50 | added p99 | calls/s |"]
-        lines.append("|---|---|---|---|---|---|")
+        lines += [
+            f"### {load}",
+            "",
+            "| server | p50 ms | p99 ms | added p50 | added p99 | in the median round | calls/s |",
+        ]
+        lines.append("|---|---|---|---|---|---|---|")
         for name, row in servers.items():
-            added = [f"{row[key] - direct[key]:.2f}" for key in ("p50_ms", "p99_ms")]
+            added = [f"{row[key] - direct[key]:.2f}" for key in LATENCIES]
             figures = [f"{row['p50_ms']:.2f}", f"{row['p99_ms']:.2f}", *added, f"{row['per_s']:.0f}"]
             lines.append(f"| {name} | " + " | ".join(figures) + " |")
         lines.append("")
@@ -160,10 +176,11 @@ def ratios(found: dict[str, dict[str, dict[str, float]]], other: str = "litellm"
     second say more.
     """
     lines = [f"### gateway against {other}", ""]
-    lines += ["| load | added p50, times | added p99, times | calls/s, times |", "|---|---|---|---|"]
+    lines += ["| load | added p50, times | added p99, times | in the median round | calls/s, times |"]
+    lines.append("|---|---|---|---|---|")
     for load, servers in found.items():
         direct, ours, theirs = servers["direct"], servers["gateway"], servers[other]
-        cells = [f"{(theirs[key] - direct[key]) / (ours[key] - direct[key]):.1f}" for key in ("p50_ms", "p99_ms")]
+        cells = [f"{(theirs[key] - direct[key]) / (ours[key] - direct[key]):.1f}" for key in LATENCIES]
         lines.append(f"| {load} | " + " | ".join([*cells, f"{ours['per_s'] / theirs['per_s']:.1f}"]) + " |")
     return "\n".join([*lines, ""])
 
