@@ -69,9 +69,8 @@ class Watchdog:
         What :meth:`limit` does in one, for those who read so often that a further coroutine for each read tells.
         """
         self._due, self._kind = (due, kind) if due < self._deadline else (self._deadline, "total")
-        self._task = asyncio.current_task(
-            self._loop
-        )  # not always the same: a reader may ask for each chunk in a task of its own
+        # The task is not always the same: a reader may ask for each chunk in one of its own.
+        self._task = asyncio.current_task(self._loop)
         if self._timer is None or self._when > self._due:
             if self._timer is not None:
                 self._timer.cancel()
