@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from router_runtime.errors import StoreError
+from router_runtime.shared_file import read_file, rewrite
 
 FILE = "disabled.json"
 MAX_BYTES = 1 << 20
@@ -31,13 +30,9 @@ def read_disabled(folder: Path) -> dict[str, float]:
         StoreError: Where the file is there but cannot be read.
     """
     path = folder / FILE
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
+    data = read_file(path, MAX_BYTES)
+    if data is None:
         return {}
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     try:
         document = json.loads(data)
         return {str(name): math.inf if end is None else float(end) for name, end in document["disabled"].items()}
@@ -66,18 +61,11 @@ def enable(folder: Path, model: str) -> bool:
 
 def _edit(folder: Path, change: Callable[[Mapping[str, float]], dict[str, float]]) -> dict[str, float]:
     """Changes the file in one step, one writer at a time; returns what stood there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            before = read_disabled(folder)
-            ends = {name: None if end == math.inf else end for name, end in change(before).items()}
-            handle, name = tempfile.mkstemp(prefix=".disabled-", dir=folder)
-            with os.fdopen(handle, "w") as file:
-                json.dump({"disabled": ends}, file, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(folder / FILE)
-    except OSError as error:
-        raise StoreError(f"{folder / FILE} cannot be written: {error.strerror}") from error
+    before: dict[str, float] = {}
+
+    def document() -> dict[str, dict[str, float | None]]:
+        before.update(read_disabled(folder))
+        return {"disabled": {name: None if end == math.inf else end for name, end in sorted(change(before).items())}}
+
+    rewrite(folder / FILE, ".lock", document)
     return before

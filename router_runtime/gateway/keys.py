@@ -7,14 +7,11 @@ finds the record, the hashes are compared in constant time, and an unknown id is
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +20,7 @@ from typing import Any
 
 from router_runtime.errors import ConfigError, StoreError
 from router_runtime.registry import WINDOWS, Window
+from router_runtime.shared_file import read_file, rewrite
 
 FILE = "keys.json"
 CHECK_EVERY_S = 1.0
@@ -168,13 +166,9 @@ def read_keys(folder: Path) -> dict[str, KeyRecord]:
         StoreError: Where the file is there but cannot be read.
     """
     path = folder / FILE
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
+    data = read_file(path, MAX_BYTES)
+    if data is None:
         return {}
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror}") from error
     try:
         rows = json.loads(data)["keys"]
         return {row["id"]: KeyRecord(**{**row, "tiers": tuple(row["tiers"])}) for row in rows}
@@ -198,19 +192,11 @@ def _check(record: KeyRecord) -> None:
 
 def _edit(folder: Path, change: Callable[[Mapping[str, KeyRecord]], dict[str, KeyRecord]]) -> None:
     """Changes the file in one step, one writer at a time; only its owner may read it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".keys.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            rows = [asdict(record) for record in change(read_keys(folder)).values()]
-            handle, name = tempfile.mkstemp(prefix=".keys-", dir=folder)
-            with os.fdopen(handle, "w") as file:
-                json.dump({"keys": rows}, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(folder / FILE)
-    except OSError as error:
-        raise StoreError(f"{folder / FILE} cannot be written: {error.strerror}") from error
+
+    def document() -> dict[str, list[dict[str, Any]]]:
+        return {"keys": [asdict(record) for record in change(read_keys(folder)).values()]}
+
+    rewrite(folder / FILE, ".keys.lock", document)
 
 
 def _signature(path: Path) -> tuple[int, int, int] | None:
