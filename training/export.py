@@ -20,7 +20,7 @@ from router_runtime.features import HASH_SIZE, STRUCTURAL
 from training.graph_parts import Floats, GraphParts, check_parts, row_names
 from training.trees import TARGET_OPSET, tree_attributes
 
-MAX_LOG_TOKENS = 11.0
+MAX_TOKENS = 60_000.0
 QUALITY_LIMIT = 0.005
 
 
@@ -79,8 +79,8 @@ def _model_table(parts: GraphParts) -> dict[str, Floats]:
         "own_offset": unknown[:, 1:],
         "calibration_slope": parts.calibration[:, :1],
         "calibration_offset": parts.calibration[:, 1:],
-        "tokens_offset": parts.tokens[:, :1],
-        "tokens_slope": parts.tokens[:, 1:],
+        "tokens_slope": parts.tokens[:, :1],
+        "tokens_by_domain": parts.tokens[:, 1:],
         "learnt": np.vstack((parts.quality_table, np.zeros((1, 1 + d), dtype=np.float32))),
         # Zeros where the prompt's own numbers go: one broadcast Add then repeats those for each candidate.
         "own_extra": np.hstack((np.zeros((m + 1, n_shared), dtype=np.float32), parts.extra)),
@@ -154,11 +154,12 @@ def _add_heads(b: _Builder, parts: GraphParts) -> None:
     b.node("Add", ["scaled_logit", "calibration_offset"], "calibrated")
     b.node("Sigmoid", ["calibrated"], "probability")
     b.node("Squeeze", ["probability", "axis_1"], "quality")
-    b.node("Mul", ["tokens_slope", "token_score"], "tokens_part")
-    b.node("Add", ["tokens_part", "tokens_offset"], "log_tokens")
-    limits = [b.constant("log_tokens_low", 0.0), b.constant("log_tokens_high", MAX_LOG_TOKENS)]
-    b.node("Clip", ["log_tokens", *limits], "log_tokens_bounded")
-    b.node("Exp", ["log_tokens_bounded"], "tokens_column")
+    b.node("Mul", ["tokens_slope", "token_score"], "log_factor")
+    b.node("Exp", ["log_factor"], "token_factor")
+    b.node("MatMul", ["tokens_by_domain", "domain_column"], "tokens_of_domain")
+    b.node("Mul", ["tokens_of_domain", "token_factor"], "tokens")
+    limits = [b.constant("tokens_low", 1.0), b.constant("tokens_high", MAX_TOKENS)]
+    b.node("Clip", ["tokens", *limits], "tokens_column")
     b.node("Squeeze", ["tokens_column", "axis_1"], "output_tokens")
     if parts.latency is not None:
         b.node("Mul", ["tokens_column", "latency_slope"], "latency_part")
@@ -201,12 +202,16 @@ def export_graph(parts: GraphParts) -> bytes:
 
 
 def row_session(parts: GraphParts) -> ort.InferenceSession:
-    """A session of the front half of the graph: ``rows`` [C, F], ``own`` [C, 1] and ``token_score`` [1]."""
+    """A session of the front half: ``rows`` [C, F], ``own`` [C, 1], ``token_score`` [1] and ``domain`` [D]."""
     b = _Builder()
     _add_text(b, parts)
     _add_candidates(b, parts)
     _add_rows(b, parts)
-    model = _model(b, parts, {"rows": ["C", len(row_names(parts))], "own": ["C", 1], "token_score": [1]})
+    model = _model(
+        b,
+        parts,
+        {"rows": ["C", len(row_names(parts))], "own": ["C", 1], "token_score": [1], "domain": [len(parts.domains)]},
+    )
     return ort.InferenceSession(model.SerializeToString(), _options(), providers=["CPUExecutionProvider"])
 
 

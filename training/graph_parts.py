@@ -57,7 +57,7 @@ class GraphParts:
         booster: LightGBM booster on the rows of :func:`row_names`, or None for the linear scores alone.
         own_weight: The logit is the trees' raw score + own_weight · own score.
         calibration: float32 [M + 1, 2], P(good) = sigmoid(a · logit + b).
-        tokens: float32 [M + 1, 2], output tokens = exp(a + b · token score).
+        tokens: float32 [M + 1, 1 + D], output tokens = exp(tokens[0] · token score) · Σ_d P(d) · tokens[1 + d].
         latency: float32 [M + 1, 2], ms = a + b · output tokens; None where no latency was logged.
         blend: None where a model's text score is its own score, a logit. Else text scores are qualities, 0..1, and own
             score = logit(blend · strength + (1 − blend) · text score), strength being the model's mean quality in the
@@ -130,8 +130,8 @@ def check_parts(parts: GraphParts) -> None:
         "quality_table": (parts.quality_table, (m, 1 + d)),
         "extra": (parts.extra, (m + 1, e)),
         "calibration": (parts.calibration, (m + 1, 2)),
-        "tokens": (parts.tokens, (m + 1, 2)),
-        "latency": (parts.tokens if parts.latency is None else parts.latency, (m + 1, 2)),
+        "tokens": (parts.tokens, (m + 1, 1 + d)),
+        "latency": (np.zeros((m + 1, 2)) if parts.latency is None else parts.latency, (m + 1, 2)),
         "text.scale": (parts.text.scale, (r,)),
         "text.bias": (parts.text.bias, (k,)),
     }

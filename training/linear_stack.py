@@ -101,6 +101,6 @@ class Stack:
             booster=None,
             own_weight=1.0,
             calibration=line,
-            tokens=line,
+            tokens=np.ones((m + 1, 1 + d), dtype=np.float32),
             blend=self.blend.weight,
         )

@@ -30,8 +30,8 @@ from training.progress import QUIET, Progress
 from training.quality_head import CandidateRows, Doubles, TreeConfig, fit_trees, tree_logits
 from training.sketch import sketch_directions
 from training.splits import grouped_folds
-from training.tables import latency_lines, quality_table, token_lines
-from training.task_head import fit_domains
+from training.tables import latency_lines, predicted_tokens, quality_table, token_heads
+from training.task_head import domain_probabilities, fit_domains
 from training.text_model import fit_text
 
 Rows = npt.NDArray[np.intp]
@@ -162,10 +162,16 @@ def _stack(
     compressed = [(fit.test, stack.parts(fit.texts[blend.text], fit.table, fit.train)) for fit in fits]
     everyone = np.arange(len(matrix))
     text = fit_text(gram, targets, everyone, config.penalties[blend.text], fit_domains(gram, targets, everyone))
-    whole = stack.parts(text, quality_table(targets), everyone)
-    tokens = scores[blend.text][:, -1]
-    whole = replace(whole, tokens=token_lines(tokens, targets), latency=latency_lines(tokens, targets))
+    whole = _with_tokens(stack.parts(text, quality_table(targets), everyone), scores[blend.text], stack.beta, targets)
     return whole, _held_rows(compressed, matrix, targets, folds, config)
+
+
+def _with_tokens(parts: GraphParts, scores: Floats, beta: float, targets: Targets) -> GraphParts:
+    """Adds what is learnt of output tokens and latency from held-out ``scores`` [n, K]."""
+    m, d = len(parts.models), len(parts.domains)
+    likely, score = domain_probabilities(beta * scores[:, m + 1 : m + 1 + d]), scores[:, -1]
+    heads = token_heads(likely, score, targets)
+    return replace(parts, tokens=heads, latency=latency_lines(predicted_tokens(heads[:m], likely, score), targets))
 
 
 def _held_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,9 @@ import onnxruntime as ort
 
 from router_runtime.errors import DataError
 from router_runtime.features import Features
-from training.export import MAX_LOG_TOKENS, row_session
+from training.export import row_session
 from training.graph_parts import Floats, GraphParts, row_names
+from training.tables import predicted_tokens
 
 MAX_DIFFERENCE = 1e-5
 MIN_ROWS = 5_000
@@ -38,7 +40,23 @@ def candidate_rows(
     Returns:
         float32 [n, C, F], columns as in :func:`training.graph_parts.row_names`.
     """
-    return _front(parts, prompts, models, descriptor)[0]
+    return _front(parts, prompts, models, descriptor).rows
+
+
+class _Front(NamedTuple):
+    """What the front half of the graph says of n prompts.
+
+    Args:
+        rows: [n, C, F], what the trees read.
+        own: [n, C], the linear stack's logits.
+        token_score: [n].
+        domain: [n, D], probabilities.
+    """
+
+    rows: Floats
+    own: Floats
+    token_score: Floats
+    domain: Floats
 
 
 def _front(
@@ -46,20 +64,20 @@ def _front(
     prompts: Sequence[Features],
     models: npt.NDArray[np.int64] | None,
     descriptor: Floats | None,
-) -> tuple[Floats, Floats, Floats]:
-    """``rows`` [n, C, F], ``own`` [n, C] and ``token_score`` [n, 1] of the front half."""
+) -> _Front:
     models = np.arange(len(parts.models)) if models is None else models
     if descriptor is None:
         descriptor = np.zeros((len(models), 1 + len(parts.domains)), dtype=np.float32)
     session = row_session(parts)
     rows = np.empty((len(prompts), len(models), len(row_names(parts))), dtype=np.float32)
     own = np.empty((len(prompts), len(models)), dtype=np.float32)
-    token_score = np.empty((len(prompts), 1), dtype=np.float32)
+    token_score = np.empty(len(prompts), dtype=np.float32)
+    domain = np.empty((len(prompts), len(parts.domains)), dtype=np.float32)
     for index, (ids, structural) in enumerate(prompts):
         feed = {"ids": ids, "structural": structural, "models": models, "descriptor": descriptor}
-        rows[index], column, token_score[index] = session.run(["rows", "own", "token_score"], feed)
-        own[index] = column[:, 0]
-    return rows, own, token_score
+        rows[index], column, score, domain[index] = session.run(["rows", "own", "token_score", "domain"], feed)
+        own[index], token_score[index] = column[:, 0], score[0]
+    return _Front(rows, own, token_score, domain)
 
 
 def reference_predictions(
@@ -69,15 +87,14 @@ def reference_predictions(
     descriptor: Floats,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Quality and output tokens, each float64 [n, C], by LightGBM and numpy instead of the graph's back half."""
-    rows, own, token_score = _front(parts, prompts, models, descriptor)
+    rows, own, token_score, domain = _front(parts, prompts, models, descriptor)
     logit = own.astype(np.float64)
     if parts.booster is not None:
         raw = parts.booster.predict(rows.reshape(-1, rows.shape[-1]), raw_score=True, num_threads=1)
         logit = np.asarray(raw, dtype=np.float64).reshape(own.shape) + parts.own_weight * logit
     slope, offset = parts.calibration[models].T
     quality = 1.0 / (1.0 + np.exp(-(slope * logit + offset)))
-    base, gain = parts.tokens[models].astype(np.float64).T
-    return quality, np.exp(np.clip(base + gain * token_score, 0.0, MAX_LOG_TOKENS))
+    return quality, predicted_tokens(parts.tokens[models], domain, token_score).astype(np.float64)
 
 
 def check_parity(parts: GraphParts, graph: bytes, prompts: Sequence[Features], *, min_rows: int = MIN_ROWS) -> float:

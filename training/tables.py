@@ -5,17 +5,21 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from training.export import MAX_LOG_TOKENS
+from training.export import MAX_TOKENS
 from training.labels_matrix import Floats, Targets
 from training.text_model import model_means
 
-Rows = npt.NDArray[np.intp]
+Doubles = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 DOMAIN_SHRINKAGE = 20.0
 LEAST_MARGIN = 0.02
-DEFAULT_LOG_TOKENS = 5.0
+DEFAULT_TOKENS = 150.0
+LEAST_TOKENS = 0.1
+SHRINKAGE_LEVEL = 1_000.0
+OUTLIER = 20.0
+MIXTURE_STEPS = 30
 MIN_LATENCIES = 50
-MAX_SMEARING = 3.0
 
 
 def quality_table(part: Targets) -> Floats:
@@ -34,27 +38,82 @@ def quality_table(part: Targets) -> Floats:
     return table.clip(LEAST_MARGIN, 1.0 - LEAST_MARGIN)
 
 
-def token_lines(score: Floats, targets: Targets) -> Floats:
-    """Log output tokens of each model as a line in the prompt's token score, float32 [M + 1, 2]; last row: unknown."""
-    known = np.isfinite(targets.log_tokens)
-    pooled = _token_line(np.broadcast_to(score[:, None], known.shape)[known], targets.log_tokens[known])
-    lines = [_token_line(score[known[:, m]], targets.log_tokens[known[:, m], m], pooled) for m in range(known.shape[1])]
-    return np.array([*lines, pooled], dtype=np.float32)
+def token_heads(likely: Floats, score: Floats, targets: Targets) -> Floats:
+    """Output tokens of each model: exp(slope · score) · Σ_d P(d) · tokens_d.
 
+    Domains differ by orders of magnitude (a letter, an essay), which a ridge score alone smooths over. Where the domain
+    is in doubt the means are mixed, not their logarithms: a cost is an expectation. Models are shrunk to their mean.
 
-def _token_line(x: Floats, y: Floats, prior: tuple[float, float] = (DEFAULT_LOG_TOKENS, 0.0)) -> tuple[float, float]:
-    """A line in the log, raised so that the tokens themselves are right on average: costs are means, not medians.
+    Args:
+        likely: Held-out P(domain) of each prompt [n, D].
+        score: Held-out token score of each prompt [n].
+        targets: Their outcomes.
 
-    The factor is the smearing estimate (Duan 1983), within :data:`MAX_SMEARING`.
+    Returns:
+        float32 [M + 1, 1 + D]: the slope, then the tokens of each domain; last row: a model that nobody knows.
     """
-    offset, slope = _line(x, y, prior)
-    if len(y) < MIN_LATENCIES:
-        return offset, slope
-    ratio = np.exp(y, dtype=np.float64).mean() / np.exp(offset + slope * x.astype(np.float64)).mean()
-    return offset + float(np.log(np.clip(ratio, 1 / MAX_SMEARING, MAX_SMEARING))), slope
+    known = np.isfinite(targets.log_tokens)
+    logs = np.where(known, targets.log_tokens, 0.0).astype(np.float64)
+    domains, scores = likely.astype(np.float64), score.astype(np.float64)
+    overall = float(np.expm1(logs).sum() / known.sum()) if known.any() else DEFAULT_TOKENS
+    start = np.concatenate(([0.0], np.full(domains.shape[1], max(overall, LEAST_TOKENS))))
+    pooled = _fit_tokens(domains, scores, known, logs, start)
+    rows = [_fit_tokens(domains, scores, known[:, [m]], logs[:, [m]], pooled) for m in range(known.shape[1])]
+    return np.array([*rows, pooled], dtype=np.float32)
 
 
-def _line(x: Floats, y: Floats, prior: tuple[float, float] = (DEFAULT_LOG_TOKENS, 0.0)) -> tuple[float, float]:
+def predicted_tokens(heads: Floats, likely: Floats, score: Floats) -> Floats:
+    """What the graph predicts under ``heads`` [H, 1 + D] for prompts [n], float32 [n, H]."""
+    factor = np.exp(np.clip(score[:, None] * heads[:, 0], -80.0, 80.0))  # what float32 can hold; cut further below
+    tokens = factor * (likely @ heads[:, 1:].T)
+    return np.asarray(tokens.clip(1.0, MAX_TOKENS), dtype=np.float32)
+
+
+def _fit_tokens(domains: Doubles, score: Doubles, known: Flags, logs: Doubles, start: Doubles) -> Doubles:
+    """Slope and tokens by domain [1 + D] of the models whose answers are given, shrunk to ``start``.
+
+    Args:
+        domains: P(domain) [n, D].
+        score: Token score [n].
+        known: Which answers there are of the models that are fitted together [n, m].
+        logs: Their log(1 + tokens) [n, m], 0 where not known.
+        start: What to shrink to.
+    """
+    count = known.sum(axis=1).astype(np.float64)
+    base = np.log(domains @ start[1:]) + start[0] * score
+    # Least squares of the logarithm gives the slope and says what is an outlier; means of tokens themselves follow.
+    inputs = np.column_stack((score, domains))
+    penalty = np.full(inputs.shape[1], DOMAIN_SHRINKAGE)
+    penalty[0] *= max(float(score.var()), 1e-6)
+    rest = logs.sum(axis=1) - count * base
+    change = np.linalg.solve((inputs.T * count) @ inputs + np.diag(penalty), inputs.T @ rest)
+    limit = OUTLIER * np.exp(np.clip(base + inputs @ change, 0.0, None))
+    tokens = np.where(known, np.minimum(np.expm1(logs), limit[:, None]), 0.0).sum(axis=1)
+    slope = start[0] + change[0]
+    return np.concatenate(([slope], _mean_tokens(domains, np.exp(slope * score), count, tokens, start[1:])))
+
+
+def _mean_tokens(domains: Doubles, factor: Doubles, count: Doubles, tokens: Doubles, start: Doubles) -> Doubles:
+    """Tokens of each domain [D], right on average: expectation maximisation of a Poisson mixture of known shares.
+
+    Args:
+        domains: P(domain) [n, D].
+        factor: What the score makes of a domain's mean [n].
+        count: Answers of each prompt [n].
+        tokens: Their sum [n].
+        start: Stands for :data:`DOMAIN_SHRINKAGE` answers in each domain, raised to the level of these answers.
+    """
+    exposure = domains * (factor * count)[:, None]
+    level = (tokens.sum() + SHRINKAGE_LEVEL) / (float((exposure @ start).sum()) + SHRINKAGE_LEVEL)
+    prior = np.maximum(start * level, LEAST_TOKENS)
+    found, total = prior, exposure.sum(axis=0) + DOMAIN_SHRINKAGE
+    for _ in range(MIXTURE_STEPS):
+        share = tokens / np.maximum(exposure @ found, 1e-12)
+        found = (found * (exposure.T @ share) + DOMAIN_SHRINKAGE * prior) / total
+    return np.asarray(np.maximum(found, LEAST_TOKENS), dtype=np.float64)
+
+
+def _line(x: Floats, y: Floats, prior: tuple[float, float]) -> tuple[float, float]:
     """Offset and slope of least squares; the prior where there is nothing to fit, a mean where there is little."""
     if len(y) == 0:
         return prior
@@ -64,14 +123,17 @@ def _line(x: Floats, y: Floats, prior: tuple[float, float] = (DEFAULT_LOG_TOKENS
     return float(np.mean(y)) - slope * float(np.mean(x)), slope
 
 
-def latency_lines(score: Floats, targets: Targets) -> Floats | None:
-    """Latency in ms as a line in the predicted output tokens, float32 [M + 1, 2]; None where too little was logged."""
+def latency_lines(tokens: Floats, targets: Targets) -> Floats | None:
+    """Latency in ms as a line in the predicted output tokens, float32 [M + 1, 2]; None where too little was logged.
+
+    Args:
+        tokens: Predicted output tokens of each model [n, M].
+        targets: The outcomes.
+    """
     known = np.isfinite(targets.latency)
     if known.sum() < MIN_LATENCIES:
         return None
-    lines = token_lines(score, targets)
     m = known.shape[1]
-    tokens = np.exp(np.clip(lines[:m, 0] + score[:, None] * lines[:m, 1], 0.0, MAX_LOG_TOKENS))
     pooled = _rising(tokens[known], targets.latency[known])
     rows = [_rising(tokens[known[:, j], j], targets.latency[known[:, j], j], pooled) for j in range(m)]
     return np.array([*rows, pooled], dtype=np.float32)

@@ -46,7 +46,7 @@ def linear_parts(n_models=3, n_domains=2, *, low_rank=None, more=1, extra=2, lat
         booster=None,
         own_weight=0.3,
         calibration=per_model[0],
-        tokens=per_model[1] * 3,
+        tokens=np.hstack((per_model[1][:, :1], np.linspace(2, 5, n_domains) * per_model[1][:, 1:])).astype(np.float32),
         latency=per_model[2] * 100 if latency else None,
     )
 

@@ -120,7 +120,8 @@ def test_heads_follow_their_formulas(features):
         own = np.append(scores[:3], scores[3] + 3 * 0.5 - 1.5)
         slope, offset = parts.calibration.T
         np.testing.assert_allclose(got["quality"], 1 / (1 + np.exp(-(slope * own + offset))), atol=1e-4)
-        tokens = np.exp(np.clip(parts.tokens[:, 0] + parts.tokens[:, 1] * scores[6], 0, 11))
+        factor = np.exp(np.clip(parts.tokens[:, 0] * scores[6], -80, 80))
+        tokens = np.clip(factor * (parts.tokens[:, 1:] @ got["domain"]), 1, 60_000)
         np.testing.assert_allclose(got["output_tokens"], tokens, rtol=1e-2)
         expected = parts.latency[:, 0] + parts.latency[:, 1] * got["output_tokens"]
         np.testing.assert_allclose(got["latency_ms"], expected, rtol=1e-5)
