@@ -136,11 +136,16 @@ function arms(experiments) {
   }).flat());
 }
 
+function trainedOn(window) {
+  const labels = window.rows_used === undefined ? "" : `, ${count(window.rows_used)} labels`;
+  const days = window.from === undefined ? "" : `, ${moment(window.from)} to ${moment(window.to)}`;
+  return window.prompts === undefined ? null : `${count(window.prompts)} prompts${labels}${days} (${window.source})`;
+}
+
 export function showAbout(about, status) {
   const { bundle, policy } = about;
-  const trained = bundle ? Object.values(bundle.trained).filter((part) => typeof part !== "object").join(" to ") : "";
   const rows = [["bundle", bundle ? bundle.version : "none: the static table chooses"], ["models it knows", bundle ? count(bundle.models) : null],
-    ["trained on", trained || null], ["registry", status.registry], ["strategy", policy.strategy], ["exploration", policy.exploration],
+    ["trained on", bundle ? trainedOn(bundle.trained) : null], ["registry", status.registry], ["strategy", policy.strategy], ["exploration", policy.exploration],
     ...Object.entries(bundle?.metrics ?? {}).slice(0, 6), ["log", status.log ? `${count(status.log.written)} written, ${count(status.log.pending)} waiting, ${count(status.log.dropped)} dropped` : "none"]];
   const facts = rows.filter(([, value]) => value !== null).map(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))]);
   const link = about.mlflow ? el("p", {}, el("a", { href: about.mlflow, rel: "noopener noreferrer", target: "_blank" }, "Versions, runs and figures in MLflow")) : "";

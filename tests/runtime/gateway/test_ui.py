@@ -36,6 +36,7 @@ from training.log_table import load_log
 from training.simulated_log import simulate
 from training.simulated_world import SimulationSettings
 
+SHIPPED = Path(__file__).parents[3] / "models" / "default"
 SECRET = "the prompt that nobody may see"
 BODY = json.dumps({"chosen": "small", "prompt": SECRET})
 REQUESTS, BROKEN = 60, 6
@@ -296,6 +297,20 @@ def test_without_a_log_the_rest_is_shown(tmp_path, chrome):
         seen.page.goto(f"{gate.url}/ui/")
         seen.page.get_by_text("this gateway keeps no log").wait_for(timeout=8000)
         assert "north" in seen.page.locator("#health").inner_text()
+
+
+def test_it_says_what_the_bundle_learnt_from_and_which_flags_are_off(tmp_path, chrome):
+    plain = registry_at("http://127.0.0.1:9")
+    flagged = replace(
+        plain, models={name: replace(m, flags=frozenset({"preview"})) for name, m in plain.models.items()}
+    )
+    with running(flagged, tmp_path, open_door=True, state_dir=tmp_path, bundle=SHIPPED) as gate:
+        assert httpx.post(f"{gate.url}/admin/flags/preview/disable", json={"for": "5m"}).status_code == 200
+        with watched(chrome) as seen:
+            seen.page.goto(f"{gate.url}/ui/")
+            seen.page.get_by_text("Flags: preview off until").wait_for(timeout=8000)
+            trained = seen.page.locator("#bundle").inner_text()
+            assert re.search(r"\d+ prompts, [\d,]+ labels", trained), trained
 
 
 def test_no_file_names_another_host():
