@@ -26,12 +26,18 @@ _NEXT_ADDRESS_S = 0.25
 _MAX_TARGETS = 1000
 
 
-class _Target(NamedTuple):
-    """Where a URL leads, and the first bytes of each request to it."""
+class _Place(NamedTuple):
+    """What connections lead to; any request to the same place may use one."""
 
     host: str
     port: int
     tls: bool
+
+
+class _Target(NamedTuple):
+    """What a URL names: a place, as it is called in requests and errors, and a path there."""
+
+    place: _Place
     netloc: str
     path: str
 
@@ -44,7 +50,7 @@ def _target(url: str) -> _Target:
     if parts.port is not None:
         netloc = f"{netloc}:{parts.port}"
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._") + (f"?{parts.query}" if parts.query else "")
-    return _Target(host, parts.port or (443 if tls else 80), tls, netloc, path)
+    return _Target(_Place(host, parts.port or (443 if tls else 80), tls), netloc, path)
 
 
 class HttptoolsTransport:
@@ -53,7 +59,7 @@ class HttptoolsTransport:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._targets: dict[str, _Target] = {}
-        self._idle: dict[tuple[str, int, bool], list[_Connection]] = {}
+        self._idle: dict[_Place, list[_Connection]] = {}
         self._all: set[_Connection] = set()
         self._context: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -101,7 +107,7 @@ class HttptoolsTransport:
 
     def _take(self, target: _Target) -> _Connection | None:
         """The connection that was used last, because the others may be closed any moment."""
-        idle = self._idle.get((target.host, target.port, target.tls))
+        idle = self._idle.get(target.place)
         while idle:
             connection = idle.pop()
             if connection.usable:
@@ -121,15 +127,15 @@ class HttptoolsTransport:
             self._sweeper = self._loop.call_later(_IDLE_S / 3, self._sweep)
 
     async def _connect(self, target: _Target, connect_s: float) -> _Connection:
-        place = (target.host, target.port, target.tls)
+        place = target.place
         kind: TransportKind = "connect"
         try:
             async with asyncio.timeout(connect_s):
                 _, connection = await self._loop.create_connection(
                     lambda: _Connection(self, place, target.netloc),
-                    sock=await self._socket(target),
-                    ssl=self._tls() if target.tls else None,
-                    server_hostname=target.host if target.tls else None,
+                    sock=await self._socket(place),
+                    ssl=self._tls() if place.tls else None,
+                    server_hostname=place.host if place.tls else None,
                 )
         except TimeoutError:
             kind = "connect_timeout"
@@ -142,9 +148,9 @@ class HttptoolsTransport:
             return connection
         raise TransportFailure(kind, target.netloc)
 
-    async def _socket(self, target: _Target) -> socket.socket:
+    async def _socket(self, place: _Place) -> socket.socket:
         """Connected to whichever address of the host answers first (RFC 8305): a dead route costs 0.25 s, not all."""
-        addresses = await self._loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        addresses = await self._loop.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
         return await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1, loop=self._loop)
 
     def _tls(self) -> ssl.SSLContext:
@@ -172,11 +178,11 @@ class _Connection(asyncio.Protocol):
 
     Args:
         pool: Takes it back.
-        place: Host, port and whether with TLS.
+        place: Where it leads.
         name: Of the host, for errors.
     """
 
-    def __init__(self, pool: HttptoolsTransport, place: tuple[str, int, bool], name: str) -> None:
+    def __init__(self, pool: HttptoolsTransport, place: _Place, name: str) -> None:
         self._pool, self.place, self._name = pool, place, name
         self._loop = asyncio.get_running_loop()
         self.idle_since = 0.0

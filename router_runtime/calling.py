@@ -55,7 +55,7 @@ class CallOptions(RouteOptions, total=False):
 _EXECUTION = {"timeout_s": "deadline_s", "stream_recovery": "stream_recovery", "accept": "accept"}
 _ROUTE = frozenset(Options._fields)
 _TOLD = ("tools", "response_format", "user")
-_KNOWN = frozenset(CallOptions.__annotations__) | frozenset(RouteOptions.__annotations__)
+_KNOWN = frozenset(CallOptions.__annotations__)
 
 
 class Calling(ABC):

@@ -36,7 +36,7 @@ def switch_name(registry: Registry, named: str) -> str:
     """
     if not named.startswith(PREFIX):
         return registry.model(named).name
-    flags = {PREFIX + flag for model in registry.models.values() for flag in model.flags}
+    flags = [PREFIX + flag for flag in _flags(registry)]
     if named not in flags:
         raise UnknownModelError(f"no model carries the flag {named[len(PREFIX) :]!r}{did_you_mean(named, flags)}")
     return named
@@ -61,9 +61,17 @@ def outages(registry: Registry, ends: Mapping[str, float], now: float) -> dict[s
 
 def flags_off(registry: Registry, ends: Mapping[str, float], now: float) -> dict[str, float | None]:
     """Every flag of the registry, sorted: until when it is off, or None where it is on."""
-    flags = sorted({flag for model in registry.models.values() for flag in model.flags})
-    off = {flag: ends.get(PREFIX + flag, -math.inf) for flag in flags}
+    off = {flag: ends.get(PREFIX + flag, -math.inf) for flag in _flags(registry)}
     return {flag: end if end > now else None for flag, end in off.items()}
+
+
+def flag_state(until: float | None) -> dict[str, bool | float | None]:
+    """A value of :func:`flags_off` as JSON says it."""
+    return {"on": until is None, "off_until": None if until is None or until == math.inf else until}
+
+
+def _flags(registry: Registry) -> list[str]:
+    return sorted({flag for model in registry.models.values() for flag in model.flags})
 
 
 def _outage(model: ModelEntry, ends: Mapping[str, float]) -> Outage:

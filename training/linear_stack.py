@@ -53,15 +53,24 @@ def held_scores(fits: Sequence[FoldFit], gram: Gram, n: int) -> list[Floats]:
 
 def settings(fits: Sequence[FoldFit], scores: Sequence[Floats], targets: Targets) -> tuple[float, Blend]:
     """The sharpness of the task head, and the blend, that the held-out ``scores`` call for."""
-    n, m, d = len(scores[0]), len(targets.models), len(targets.domains)
+    n, m = len(scores[0]), len(targets.models)
     strength, means = np.zeros((2, n, m), dtype=np.float32)
-    domain_scores = scores[0][:, m + 1 : m + 1 + d]  # the same for all penalties
-    beta = sharpness(domain_scores, targets.domain)
-    likely = domain_probabilities(beta * domain_scores)
+    beta = sharpness(_domain_scores(scores[0], targets), targets.domain)  # the same for all penalties
+    likely = likely_domains(scores[0], beta, targets)
     for fit in fits:
         strength[fit.test] = likely[fit.test] @ fit.table[:, 1:].T
         means[fit.test] = fit.table[:, 0]
     return beta, choose_blend([one[:, :m] for one in scores], strength, means, targets)
+
+
+def likely_domains(scores: Floats, beta: float, targets: Targets) -> Floats:
+    """P(domain) of each prompt [n, D] by its text scores [n, K]."""
+    return domain_probabilities(beta * _domain_scores(scores, targets))
+
+
+def _domain_scores(scores: Floats, targets: Targets) -> Floats:
+    first = len(targets.models) + 1
+    return scores[:, first : first + len(targets.domains)]
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,14 @@ from training.feature_matrix import AnyFeatures, FeatureMatrix, featurise
 from training.graph_parts import Floats, GraphParts
 from training.kernel_ridge import Gram
 from training.labels_matrix import Targets, targets_of
-from training.linear_stack import Stack, fit_fold, held_scores, settings
+from training.linear_stack import Stack, fit_fold, held_scores, likely_domains, settings
 from training.parity import candidate_rows
 from training.progress import QUIET, Progress
 from training.quality_head import CandidateRows, Doubles, TreeConfig, fit_trees, tree_logits
 from training.sketch import sketch_directions
 from training.splits import grouped_folds
 from training.tables import latency_lines, predicted_tokens, quality_table, token_heads
-from training.task_head import domain_probabilities, fit_domains
+from training.task_head import fit_domains
 from training.text_model import fit_text
 
 Rows = npt.NDArray[np.intp]
@@ -168,10 +168,9 @@ def _stack(
 
 def _with_tokens(parts: GraphParts, scores: Floats, beta: float, targets: Targets) -> GraphParts:
     """Adds what is learnt of output tokens and latency from held-out ``scores`` [n, K]."""
-    m, d = len(parts.models), len(parts.domains)
-    likely, score = domain_probabilities(beta * scores[:, m + 1 : m + 1 + d]), scores[:, -1]
+    likely, score = likely_domains(scores, beta, targets), scores[:, -1]
     heads = token_heads(likely, score, targets)
-    return replace(parts, tokens=heads, latency=latency_lines(predicted_tokens(heads[:m], likely, score), targets))
+    return replace(parts, tokens=heads, latency=latency_lines(predicted_tokens(heads[:-1], likely, score), targets))
 
 
 def _held_rows(

@@ -16,13 +16,14 @@ from router_runtime.cli import render
 from router_runtime.cli.switching import switch_of
 from router_runtime.errors import RequestError
 from router_runtime.explain import Explanation, explain
-from router_runtime.flags import flags_off, outages, switch_name, switched
+from router_runtime.flags import flag_state, flags_off, outages, switch_name, switched
 from router_runtime.options import RouteOptions
 from router_runtime.pricing import price_version
 from router_runtime.records import to_dict
 from router_runtime.registry_reader import load_registry
 from router_runtime.router import Router
 from router_runtime.state import is_shared
+from router_runtime.state.shared import finite
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -67,8 +68,7 @@ def disable(arguments: argparse.Namespace) -> int:
     name = switch_name(registry, arguments.name)
     until = math.inf if arguments.seconds is None else time.time() + arguments.seconds
     switch_of(arguments.state, registry).disable(name, until)
-    ends = None if until == math.inf else until
-    document = {**switched(name), "disabled": True, "until": ends}
+    document = {**switched(name), "disabled": True, "until": finite(until)}
     render.show(arguments.json, document, f"{name} is disabled {render.until(until)}")
     return 0
 
@@ -97,21 +97,14 @@ def status(arguments: argparse.Namespace) -> int:
         "models": {
             name: {
                 "enabled": model.enabled and name not in out,
-                "disabled_until": _finite(out[name].until) if name in out else None,
+                "disabled_until": finite(out[name].until) if name in out else None,
             }
             for name, model in registry.models.items()
         },
-        "flags": {
-            flag: {"on": until is None, "off_until": None if until is None else _finite(until)}
-            for flag, until in flags.items()
-        },
+        "flags": {flag: flag_state(until) for flag, until in flags.items()},
     }
     render.show(arguments.json, document, render.status(registry, out, flags, bundle, switch.place))
     return 0
-
-
-def _finite(end: float) -> float | None:
-    return None if end == math.inf else end
 
 
 def _router(arguments: argparse.Namespace) -> Router:

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from router_runtime import overrides
 from router_runtime.budgets import limits_for
 from router_runtime.errors import BundleError, GatewayRefusal
-from router_runtime.flags import PREFIX, switch_name, switched
+from router_runtime.flags import PREFIX, flag_state, switch_name, switched
 from router_runtime.gateway.reading import refuse, text
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import read_json
@@ -154,8 +154,7 @@ def _flags(snapshot: Snapshot) -> dict[str, Any]:
     models = snapshot.registry.models.values()
     return {
         flag: {
-            "on": until is None,
-            "off_until": None if until is None else finite(until),
+            **flag_state(until),
             "models": [model.name for model in models if flag in model.flags],
         }
         for flag, until in snapshot.flags_off.items()

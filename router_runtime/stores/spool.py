@@ -21,14 +21,14 @@ from pathlib import Path
 
 from router_runtime.errors import StoreError
 from router_runtime.records import uuid7
-from router_runtime.stores.base import Row
+from router_runtime.stores.base import COLUMNS, Row
 
 SPOOL_FOLDER = "spool"
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,"
     " decision_id TEXT NOT NULL, time REAL NOT NULL, body TEXT NOT NULL)"
 )
-_values = attrgetter("id", "kind", "decision_id", "time", "body")
+_values = attrgetter(*COLUMNS)
 _INSERT = "INSERT OR IGNORE INTO events (id, kind, decision_id, time, body) VALUES (?,?,?,?,?)"
 _INSERTS = {size: _INSERT + ",(?,?,?,?,?)" * (size - 1) for size in (64, 16, 4, 1)}
 """Many rows in a statement: a statement runs without Python's lock, which a row at a time would take back for each."""
