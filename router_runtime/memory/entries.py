@@ -51,17 +51,16 @@ class Found:
     by_meaning: int | None
 
 
-class Stored(NamedTuple):
-    """An entry as a store keeps it; ``seq`` grows with each write and is never used again."""
-
-    seq: int
-    entry: Entry
-    encoder: str
-    vector: bytes
-
-
 class Placed(NamedTuple):
-    """What ranking by vectors needs of an entry."""
+    """What ranking needs of an entry.
+
+    Args:
+        seq: Grows with each write and is never used again.
+        agent, scope, expires: See :class:`Entry`.
+        encoder: Fingerprint of what made ``vector``.
+        vector: As :func:`~router_runtime.memory.encoders.packed` gives it.
+        words: As :func:`~router_runtime.memory.keywords.counted` gives them.
+    """
 
     seq: int
     agent: str
@@ -69,6 +68,7 @@ class Placed(NamedTuple):
     expires: float | None
     encoder: str
     vector: bytes
+    words: bytes
 
 
 class State(NamedTuple):
@@ -79,18 +79,38 @@ class State(NamedTuple):
     encoded: int
 
 
+class Bounds(NamedTuple):
+    """What a search may read.
+
+    Args:
+        scopes: Of these scopes.
+        agents: Written by these; None = by anyone.
+        now: UTC seconds since the epoch; what has expired by then is left out.
+    """
+
+    scopes: Sequence[str]
+    agents: Sequence[str] | None
+    now: float
+
+
+class Ranked(NamedTuple):
+    """``seq`` of the best, best first: by words those that hold any, by meaning those that have anything in common."""
+
+    by_words: list[int]
+    by_meaning: list[int]
+
+
 class Ranking(Protocol):
-    """Ranks entries of one encoder by their vectors. Any number of threads may use one."""
+    """Ranks entries by their words, and those of one encoder by their vectors. Any number of threads may use one."""
 
-    @property
-    def size(self) -> int:
-        """About how many entries there were at the last ranking."""
-        ...
+    def first(self, query: str, vector: Vector, within: Bounds, k: int) -> Ranked:
+        """The k best of each ranking of those that may be read.
 
-    def nearest(
-        self, query: Vector, scopes: Sequence[str], agents: Sequence[str] | None, now: float, k: int
-    ) -> list[int]:
-        """``seq`` of the k most alike that may be read, best first; none that has nothing in common.
+        Args:
+            query: What was asked.
+            vector: The same, encoded: float32 [dims].
+            within: What may be read.
+            k: At least 1.
 
         Raises:
             StoreError: The store cannot be read.
@@ -106,7 +126,7 @@ class MemoryStore(Protocol):
         ...
 
     def ranking(self, encoder: str, dims: int) -> Ranking | None:
-        """The store's own ranking of an encoder's vectors (its fingerprint, their length); None = it has none."""
+        """The store's own ranking, with an encoder's vectors (its fingerprint, their length); None = it has none."""
         ...
 
     def placed(self, after: int) -> Iterator[Placed]:
@@ -115,16 +135,6 @@ class MemoryStore(Protocol):
 
     def fetch(self, seqs: Sequence[int]) -> dict[int, Entry]:
         """Entries by ``seq``; those that are gone are left out."""
-        ...
-
-    def by_words(
-        self, words: Sequence[str], scopes: Sequence[str], agents: Sequence[str] | None, now: float, k: int
-    ) -> list[int]:
-        """``seq`` of the k best by BM25 (or the store's own ranking) that hold any word, within ``scopes`` alone."""
-        ...
-
-    def common(self, least: int) -> dict[str, int]:
-        """Words that at least ``least`` entries hold, with the number; reads the whole index."""
         ...
 
     def forget(self, *, ids: Sequence[str] = (), agent: str | None = None, scope: str | None = None) -> int:

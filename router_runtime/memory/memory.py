@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,9 +11,10 @@ from pathlib import Path
 from router_runtime.errors import MemoryRefused, RequestError, StoreError
 from router_runtime.memory.access import Access, Directory
 from router_runtime.memory.encoders import ClosingEncoder, Encoder, HashEncoder, packed
-from router_runtime.memory.entries import Entry, Found, MemoryStore, Ranking
+from router_runtime.memory.entries import Bounds, Entry, Found, MemoryStore, Ranked, Ranking
+from router_runtime.memory.keywords import said
 from router_runtime.memory.ranking import LocalRanking
-from router_runtime.memory.sqlite_store import SqliteMemory, said
+from router_runtime.memory.sqlite_store import SqliteMemory
 from router_runtime.records import uuid7
 
 MAX_TEXT = 100_000
@@ -22,9 +22,6 @@ FUSION = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
 DEPTH = 50
 """Hits of each ranking that are fused."""
-_ASKED_WORDS, _READ_WORDS = 8, 64
-_COMMON_SHARE, _COMMON_LEAST, _COUNTED_LEAST, _TOO_COMMON = 0.005, 200, 20, 8
-_WORD = re.compile(r"[^\W_]+")
 _REEMBED_BATCH = 256
 _PURGE_EVERY = 100
 
@@ -65,8 +62,6 @@ class Memory:
         self._untidy = 0
         self._queue, self._commit, self._cache = threading.Lock(), threading.Lock(), threading.Lock()
         self._ranking: Ranking | None = None
-        self._common: dict[str, int] = {}
-        self._counted, self._size = _COMMON_LEAST, 0
 
     @classmethod
     def open(cls, place: str | Path, directory: Directory, encoder: Encoder | None = None, **more: object) -> Memory:
@@ -142,14 +137,10 @@ class Memory:
         """
         if not 1 <= k <= DEPTH:
             raise RequestError(f"memory: k is {k}, expected 1 to {DEPTH}")
-        scopes, now = sorted(self.directory(reader).read), self.clock()
         authors = None if agents is None else sorted(agents)
+        within = Bounds(sorted(self.directory(reader).read), authors, self.clock())
         (vector,) = self.encoder.encode([query])
-        ranking = self._ranked()
-        meaning = ranking.nearest(vector, scopes, authors, now, DEPTH)
-        self._count(ranking.size)
-        words = self.store.by_words(self._asked(query), scopes, authors, now, DEPTH)
-        return self._fused(words, meaning, k)
+        return self._fused(self.ranking().first(query[:MAX_TEXT], vector, within, DEPTH), k)
 
     def forget(self, agent: str, *, ids: Sequence[str] = (), scope: str | None = None, everything: bool = False) -> int:
         """Deletes entries that ``agent`` wrote, so that nothing of their text is left in the store.
@@ -197,6 +188,14 @@ class Memory:
         if isinstance(self.encoder, ClosingEncoder):
             self.encoder.close()
 
+    def ranking(self) -> Ranking:
+        """The store's, or one of this process."""
+        with self._cache:
+            if self._ranking is None:
+                encoder, dims = self.encoder.fingerprint, self.encoder.dims
+                self._ranking = self.store.ranking(encoder, dims) or LocalRanking(self.store, encoder, dims)
+            return self._ranking
+
     def access(self, agent: str) -> Access:
         """What ``agent`` may do."""
         return self.directory(agent)
@@ -233,33 +232,9 @@ class Memory:
                 one.error = error
                 one.done.set()
 
-    def _ranked(self) -> Ranking:
-        with self._cache:
-            if self._ranking is None:
-                encoder, dims = self.encoder.fingerprint, self.encoder.dims
-                self._ranking = self.store.ranking(encoder, dims) or LocalRanking(self.store, encoder, dims)
-            return self._ranking
-
-    def _count(self, size: int) -> None:
-        """Counts the words, which reads the whole index: as often as it doubles."""
-        with self._cache:
-            self._size = size
-            if size > 2 * self._counted:
-                self._common, self._counted = self.store.common(_COUNTED_LEAST), size
-
-    def _asked(self, query: str) -> list[str]:
-        """The rarest words of a query: common ones cost much and say little."""
-        words = list(dict.fromkeys(match.group().lower() for match in _WORD.finditer(query[:MAX_TEXT])))[:_READ_WORDS]
-        common = self._common
-        most = max(_COMMON_LEAST, int(_COMMON_SHARE * self._size))
-        rarest = sorted(words, key=lambda word: (common.get(word, 0), -len(word)))
-        rare = [word for word in rarest if common.get(word, 0) <= most][:_ASKED_WORDS]
-        # Words of every twentieth entry rank nothing that the vectors do not rank better, at ten times the cost.
-        return rare or [word for word in rarest if common.get(word, 0) <= _TOO_COMMON * most][:2]
-
-    def _fused(self, words: Sequence[int], meaning: Sequence[int], k: int) -> list[Found]:
-        by_words = {seq: place for place, seq in enumerate(words, 1)}
-        by_meaning = {seq: place for place, seq in enumerate(meaning, 1)}
+    def _fused(self, ranked: Ranked, k: int) -> list[Found]:
+        by_words = {seq: place for place, seq in enumerate(ranked.by_words, 1)}
+        by_meaning = {seq: place for place, seq in enumerate(ranked.by_meaning, 1)}
         scores = {
             seq: sum(1.0 / (FUSION + places[seq]) for places in (by_words, by_meaning) if seq in places)
             for seq in (*by_words, *by_meaning)

@@ -1,7 +1,7 @@
-"""The memory in PostgreSQL, for several machines: rows, keywords (a GIN index) and vectors (extra ``postgres``).
+"""The memory in PostgreSQL, for several machines: entries, their words and vectors (extra ``postgres``).
 
-Vectors are ranked by the server where it has pgvector (see ``pgvector.py``), else in the process, as with SQLite; the
-server's own keyword ranking (``ts_rank``) takes the place of BM25. Deleted rows are gone for every query at once;
+The server ranks where it has pgvector (see ``pgvector.py``), else the process, as with SQLite. Deleted rows are gone
+for every query at once;
 ``forget`` then runs VACUUM, after which their room is free to be overwritten, and the server's write-ahead log and
 backups keep them for as long as the server is told to.
 """
@@ -17,8 +17,8 @@ import psycopg
 
 from router_runtime.errors import StoreError
 from router_runtime.memory.entries import Entry, Placed, State
+from router_runtime.memory.keywords import KEYWORDS_VERSION, counted, said, words_of
 from router_runtime.memory.pgvector import PgvectorRanking, enabled, halfvec
-from router_runtime.memory.sqlite_store import said
 
 _SCHEMA = """
 SELECT pg_advisory_xact_lock(7104878);
@@ -26,7 +26,10 @@ CREATE TABLE IF NOT EXISTS memory_entries (
     seq bigserial PRIMARY KEY, id text NOT NULL UNIQUE, agent text NOT NULL, scope text NOT NULL, text text NOT NULL,
     tags text[] NOT NULL, time double precision NOT NULL, expires double precision, encoder text NOT NULL,
     vector bytea NOT NULL, words tsvector NOT NULL);
+ALTER TABLE memory_entries ADD COLUMN IF NOT EXISTS counted bytea NOT NULL DEFAULT '';
+ALTER TABLE memory_entries ADD COLUMN IF NOT EXISTS counted_by int NOT NULL DEFAULT 0;
 CREATE INDEX IF NOT EXISTS memory_words ON memory_entries USING gin (words);
+CREATE INDEX IF NOT EXISTS memory_counted ON memory_entries (counted_by);
 CREATE INDEX IF NOT EXISTS memory_scope ON memory_entries (scope, seq);
 CREATE TABLE IF NOT EXISTS memory_gone (n bigserial PRIMARY KEY, seq bigint NOT NULL);
 CREATE TABLE IF NOT EXISTS memory_encoded (one int PRIMARY KEY CHECK (one = 1), n bigint NOT NULL);
@@ -60,16 +63,16 @@ class PostgresMemory:
             db.execute(_ONE_WRITER)
             column, value = (", meaning", ", %s::halfvec") if self._ranks else ("", "")
             query = f"""
-                INSERT INTO memory_entries ({_FIELDS}, encoder, vector, words{column})
-                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, to_tsvector('simple', %s){value})
+                INSERT INTO memory_entries ({_FIELDS}, encoder, vector, counted, counted_by, words{column})
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, {KEYWORDS_VERSION}, to_tsvector('simple', %s){value})
                 RETURNING seq"""  # noqa: S608 - our own text
             cursor.executemany(query, [self._row(*one) for one in entries], returning=True)
             return [int(row[0]) for result in cursor.results() for row in result]
 
     def _row(self, one: Entry, encoder: str, vector: bytes) -> tuple[object, ...]:
-        words = _plain(said(one.text, one.tags))
+        words, lexemes = _words(one.text, one.tags)
         told = (one.id, one.agent, one.scope, _plain(one.text), [_plain(tag) for tag in one.tags], one.time)
-        return (*told, one.expires, encoder, vector, words, *self._meaning(vector))
+        return (*told, one.expires, encoder, vector, words, lexemes, *self._meaning(vector))
 
     def ranking(self, encoder: str, dims: int) -> PgvectorRanking | None:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
@@ -79,7 +82,7 @@ class PostgresMemory:
 
     def placed(self, after: int) -> Iterator[Placed]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        query = "SELECT seq, agent, scope, expires, encoder, vector FROM memory_entries WHERE seq > %s"
+        query = "SELECT seq, agent, scope, expires, encoder, vector, counted FROM memory_entries WHERE seq > %s"
         while True:
             with self._using("read") as db:
                 rows = db.execute(f"{query} ORDER BY seq LIMIT {_READ_BATCH}", (after,)).fetchall()
@@ -98,28 +101,6 @@ class PostgresMemory:
             seq: Entry(key, agent, scope, text, tuple(tags), time, expires)
             for seq, key, agent, scope, text, tags, time, expires in rows
         }
-
-    def by_words(
-        self, words: Sequence[str], scopes: Sequence[str], agents: Sequence[str] | None, now: float, k: int
-    ) -> list[int]:
-        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        if not words or not scopes:
-            return []
-        authors = "" if agents is None else " AND agent = ANY(%(agents)s)"
-        query = f"""
-            SELECT seq FROM memory_entries, to_tsquery('simple', %(asked)s) AS asked
-            WHERE words @@ asked AND scope = ANY(%(scopes)s) AND (expires IS NULL OR expires > %(now)s){authors}
-            ORDER BY ts_rank(words, asked, 1) DESC, seq DESC LIMIT %(k)s"""  # noqa: S608 - our own text
-        asked = " | ".join(f"'{word}'" for word in words)
-        given = {"asked": asked, "scopes": list(scopes), "now": now, "k": k, "agents": list(agents or ())}
-        with self._using("read") as db:
-            return [row[0] for row in db.execute(query, given).fetchall()]
-
-    def common(self, least: int) -> dict[str, int]:
-        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        query = "SELECT word, ndoc FROM ts_stat('SELECT words FROM memory_entries') WHERE ndoc >= %s"
-        with self._using("read") as db:
-            return dict(db.execute(query, (least,)).fetchall())
 
     def forget(self, *, ids: Sequence[str] = (), agent: str | None = None, scope: str | None = None) -> int:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
@@ -206,8 +187,28 @@ class PostgresMemory:
             with connection.transaction():
                 connection.execute(_SCHEMA)
             self._ranks = enabled(connection)
+            _count_words(connection)
             self._connection = connection
         return self._connection
+
+
+def _count_words(connection: psycopg.Connection[Any]) -> None:
+    """Counts the words of rows that were written before there were counts, or by other rules."""
+    with connection.transaction():
+        query = "SELECT text, tags, seq FROM memory_entries WHERE counted_by != %s FOR UPDATE"
+        rows = connection.execute(query, (KEYWORDS_VERSION,)).fetchall()
+        connection.cursor().executemany(
+            f"""
+            UPDATE memory_entries SET counted = %s, words = to_tsvector('simple', %s), counted_by = {KEYWORDS_VERSION}
+            WHERE seq = %s""",  # noqa: S608 - our own text
+            [(*_words(text, tags), seq) for text, tags, seq in rows],
+        )
+
+
+def _words(text: str, tags: Sequence[str]) -> tuple[bytes, str]:
+    """Counted for the process's ranking, and one by one for the server's."""
+    whole = said(text, tags)
+    return counted(whole), _plain(" ".join(words_of(whole)))
 
 
 def _plain(text: str) -> str:

@@ -1,9 +1,8 @@
-"""The memory in one SQLite file: rows, keywords (FTS5) and vectors; durable at every commit.
+"""The memory in one SQLite file: entries, their words and vectors; durable at every commit.
 
 One connection for each process, used under a lock: Debian 12's SQLite (3.40.1) can corrupt a WAL that several writers
 reset at one moment, so a write begins with BEGIN IMMEDIATE and the WAL is only ever reset under that lock.
-Deletion overwrites (``secure_delete``), merges the keyword index so that no word of the text is left in it, and empties
-the WAL.
+Deletion overwrites (``secure_delete``) and empties the WAL.
 """
 
 from __future__ import annotations
@@ -19,18 +18,16 @@ from typing import Any
 
 from router_runtime.errors import StoreError
 from router_runtime.memory.entries import Entry, Placed, State
+from router_runtime.memory.keywords import KEYWORDS_VERSION, counted, said
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, agent TEXT NOT NULL, scope TEXT NOT NULL,
     text TEXT NOT NULL, tags TEXT NOT NULL, time REAL NOT NULL, expires REAL, encoder TEXT NOT NULL,
-    vector BLOB NOT NULL);
+    vector BLOB NOT NULL, words BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS entries_scope ON entries (scope, seq);
-CREATE INDEX IF NOT EXISTS entries_place ON entries (seq, scope, agent, expires);
 CREATE INDEX IF NOT EXISTS entries_expires ON entries (expires) WHERE expires IS NOT NULL;
 CREATE INDEX IF NOT EXISTS entries_encoder ON entries (encoder);
-CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(text, tags, content='entries', content_rowid='seq');
-CREATE VIRTUAL TABLE IF NOT EXISTS vocabulary USING fts5vocab('words', 'row');
 CREATE TABLE IF NOT EXISTS gone (n INTEGER PRIMARY KEY AUTOINCREMENT, seq INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS encoded (one INTEGER PRIMARY KEY CHECK (one = 1), n INTEGER NOT NULL);
 INSERT OR IGNORE INTO encoded VALUES (1, 0);
@@ -39,7 +36,6 @@ _FIELDS = "id, agent, scope, text, tags, time, expires"
 _STATE = """
     SELECT (SELECT coalesce(max(seq), 0) FROM entries), (SELECT coalesce(max(n), 0) FROM gone),
         (SELECT n FROM encoded)"""
-_CACHE = "cache_size = -65536"  # 64 MB: the keyword index of 100,000 entries
 _READ_BATCH = 5000
 _BUSY_MS = 30_000
 
@@ -61,13 +57,12 @@ class SqliteMemory:
         with self._writing("written") as db:
             seqs = []
             for entry, encoder, vector in entries:
-                tags = json.dumps(entry.tags)
-                row = (entry.id, entry.agent, entry.scope, entry.text, tags, entry.time, entry.expires, encoder, vector)
+                told = (entry.id, entry.agent, entry.scope, entry.text, json.dumps(entry.tags), entry.time)
+                row = (*told, entry.expires, encoder, vector, counted(said(entry.text, entry.tags)))
                 made = db.execute(
-                    f"INSERT INTO entries ({_FIELDS}, encoder, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                    f"INSERT INTO entries ({_FIELDS}, encoder, vector, words) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
                     row,
                 )
-                db.execute("INSERT INTO words (rowid, text, tags) VALUES (?, ?, ?)", (made.lastrowid, entry.text, tags))
                 seqs.append(int(made.lastrowid or 0))
             return seqs
 
@@ -79,7 +74,7 @@ class SqliteMemory:
         while True:
             with self._reading() as db:
                 rows = db.execute(
-                    "SELECT seq, agent, scope, expires, encoder, vector FROM entries"
+                    "SELECT seq, agent, scope, expires, encoder, vector, words FROM entries"
                     " WHERE seq > ? ORDER BY seq LIMIT ?",
                     (after, _READ_BATCH),
                 ).fetchall()
@@ -97,30 +92,6 @@ class SqliteMemory:
                 (json.dumps(list(seqs)),),
             ).fetchall()
         return {row[0]: _entry(row[1:]) for row in rows}
-
-    def by_words(
-        self, words: Sequence[str], scopes: Sequence[str], agents: Sequence[str] | None, now: float, k: int
-    ) -> list[int]:
-        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        if not words or not scopes:
-            return []
-        asked = " OR ".join(f'"{word}"' for word in words)
-        authors = "" if agents is None else " AND e.agent IN (SELECT value FROM json_each(:agents))"
-        query = f"""
-            SELECT e.seq FROM words JOIN entries e INDEXED BY entries_place ON e.seq = words.rowid
-            WHERE words MATCH :asked AND e.scope IN (SELECT value FROM json_each(:scopes))
-                AND (e.expires IS NULL OR e.expires > :now){authors}
-            ORDER BY bm25(words), e.seq DESC LIMIT :k"""  # noqa: S608 - our own text
-        given: dict[str, Any] = {"asked": asked, "scopes": json.dumps(list(scopes)), "now": now, "k": k}
-        if agents is not None:
-            given["agents"] = json.dumps(list(agents))
-        with self._reading() as db:
-            return [row[0] for row in db.execute(query, given)]
-
-    def common(self, least: int) -> dict[str, int]:
-        """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        with self._reading() as db:
-            return dict(db.execute("SELECT term, doc FROM vocabulary WHERE doc >= ?", (least,)).fetchall())
 
     def forget(self, *, ids: Sequence[str] = (), agent: str | None = None, scope: str | None = None) -> int:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
@@ -179,13 +150,10 @@ class SqliteMemory:
 
     def _delete(self, test: str, given: Sequence[Any]) -> int:
         with self._writing("forgotten") as db:
-            rows = db.execute(f"SELECT seq, text, tags FROM entries WHERE {test}", given).fetchall()  # noqa: S608
+            rows = db.execute(f"DELETE FROM entries WHERE {test} RETURNING seq", given).fetchall()  # noqa: S608
             if not rows:
                 return 0
-            db.executemany("INSERT INTO words (words, rowid, text, tags) VALUES ('delete', ?, ?, ?)", rows)
-            db.executemany("DELETE FROM entries WHERE seq = ?", [(row[0],) for row in rows])
-            db.execute("INSERT INTO words (words) VALUES ('optimize')")  # else the words stay in older segments
-            db.executemany("INSERT INTO gone (seq) VALUES (?)", [(row[0],) for row in rows])
+            db.executemany("INSERT INTO gone (seq) VALUES (?)", rows)
         with self._guard, _told("forgotten"):
             self._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return len(rows)
@@ -213,16 +181,35 @@ class SqliteMemory:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
             db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", _CACHE):
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
                 db.execute(f"PRAGMA {pragma}")
             db.executescript(_SCHEMA)
+            _brought_up(db)
             self._connection = db
         return self._connection
 
 
-def said(text: str, tags: Sequence[str]) -> str:
-    """What is encoded of an entry."""
-    return f"{text}\n{' '.join(tags)}" if tags else text
+def _brought_up(db: sqlite3.Connection) -> None:
+    """Counts the words of a file anew that counted them by other rules, or had an index of SQLite's (before 1)."""
+    if _version(db) == KEYWORDS_VERSION:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    if _version(db) != KEYWORDS_VERSION:  # nobody was faster
+        if "words" not in {row[1] for row in db.execute("PRAGMA table_info(entries)")}:
+            for name in ("TABLE vocabulary", "TABLE words", "INDEX entries_place"):
+                db.execute(f"DROP {name}")
+            db.execute("ALTER TABLE entries ADD COLUMN words BLOB NOT NULL DEFAULT x''")
+        rows = db.execute("SELECT seq, text, tags FROM entries")
+        db.executemany(
+            "UPDATE entries SET words = ? WHERE seq = ?",
+            [(counted(said(text, json.loads(tags))), seq) for seq, text, tags in rows],
+        )
+        db.execute(f"PRAGMA user_version = {KEYWORDS_VERSION}")
+    db.execute("COMMIT")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _entry(row: Sequence[Any]) -> Entry:
