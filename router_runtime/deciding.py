@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import partial
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +30,7 @@ class Predicted(NamedTuple):
 
     view: View
     quality: Floats
-    input_tokens: float
+    input_tokens: Floats
     output_tokens: Floats
     cost_usd: Floats
     latency_ms: Floats
@@ -43,6 +42,7 @@ class Predicted(NamedTuple):
         return self._replace(
             view=self.view.take(keep, reasons),
             quality=self.quality[keep],
+            input_tokens=self.input_tokens[keep],
             output_tokens=self.output_tokens[keep],
             cost_usd=self.cost_usd[keep],
             latency_ms=self.latency_ms[keep],
@@ -63,13 +63,14 @@ def predict(view: View, bundle: Bundle, features: Features, input_tokens: float)
     found = bundle.scorer.predict(features, view.indices, view.descriptor)
     tokens = found.output_tokens.astype(np.float64)
     latency = view.latency if found.latency_ms is None else np.where(view.declared, view.latency, found.latency_ms)
+    counted = input_tokens * view.input_scale
     place = int(found.domain.argmax())
     return Predicted(
         view=view,
         quality=found.quality.astype(np.float64),
-        input_tokens=input_tokens,
+        input_tokens=counted,
         output_tokens=tokens,
-        cost_usd=input_tokens * view.price_in + tokens * view.price_out,
+        cost_usd=counted * view.price_in + tokens * view.price_out,
         latency_ms=latency,
         domain=bundle.scorer.domains[place],
         domain_probability=float(found.domain[place]),
@@ -79,8 +80,9 @@ def predict(view: View, bundle: Bundle, features: Features, input_tokens: float)
 def assume(view: View, input_tokens: float, output_tokens: float) -> Predicted:
     """By the registry alone: priors, the usual number of output tokens, declared latencies."""
     tokens = np.full(len(view.names), output_tokens)
-    cost = input_tokens * view.price_in + output_tokens * view.price_out
-    return Predicted(view, view.priors, input_tokens, tokens, cost, view.latency)
+    counted = input_tokens * view.input_scale
+    cost = counted * view.price_in + output_tokens * view.price_out
+    return Predicted(view, view.priors, counted, tokens, cost, view.latency)
 
 
 def with_cache(predicted: Predicted, held: Floats | None) -> Predicted:
@@ -161,7 +163,7 @@ def _rows(predicted: Predicted, choice: Choice) -> tuple[Candidate, ...]:
     columns: tuple[Iterable[Any], ...] = (
         [view.names[i] for i in places],
         predicted.quality[order].tolist(),
-        repeat(predicted.input_tokens),
+        predicted.input_tokens[order].tolist(),
         predicted.output_tokens[order].tolist(),
         predicted.cost_usd[order].tolist(),
         latency,

@@ -84,8 +84,9 @@ def estimate_tokens(request: Request) -> float:
 
 def fit_context(view: View, tokens: float) -> View:
     """Without the models whose context window is too small for the prompt."""
-    keep = view.windows >= tokens
-    return _keep(view, keep, [f"context of {int(w)} tokens, about {int(tokens)} needed" for w in view.windows])
+    needed = tokens * view.input_scale
+    reasons = [f"context of {int(w)} tokens, about {int(n)} needed" for w, n in zip(view.windows, needed, strict=True)]
+    return _keep(view, view.windows >= needed, reasons)
 
 
 def fit_health(view: View, health: HealthView) -> tuple[View, npt.NDArray[np.float64]]:

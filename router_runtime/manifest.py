@@ -11,6 +11,8 @@ from router_runtime.errors import BundleFormatError
 from router_runtime.features import FEATURES_VERSION, STRUCTURAL
 
 FORMAT_VERSION = 1
+_NUMBERS = {"labels": 0.0, "input_scale": 0.01}
+"""What decisions read of a model's details, and the least that each may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,8 @@ class KnownModel:
 
     Args:
         name: Its name in the training data, matched to the registry's names and aliases.
-        details: What else the manifest tells of it, e.g. its mean quality.
+        details: What else the manifest tells of it: ``labels``, by how many it was judged; ``input_scale``, prompt
+            tokens that its provider counts for each that is estimated; mean quality and cost.
     """
 
     name: str
@@ -125,7 +128,12 @@ def _check_version(raw: Mapping[str, Any], key: str, known: int) -> None:
 
 def _model(entry: Any) -> KnownModel:
     if isinstance(entry, dict) and isinstance(entry.get("name"), str) and entry["name"]:
-        return KnownModel(entry["name"], {key: value for key, value in entry.items() if key != "name"})
+        details = {key: value for key, value in entry.items() if key != "name"}
+        for key, low in _NUMBERS.items():
+            value = details.get(key, 1.0)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value < 1e12:
+                raise BundleFormatError(f"manifest.json: {key} of a model is no number from {low} on")
+        return KnownModel(entry["name"], details)
     raise BundleFormatError("manifest.json: each of models must be a mapping with a name")
 
 

@@ -46,7 +46,7 @@ class Candidate:
     Args:
         model: The registry's name of the model.
         quality: Predicted P(good answer), 0..1.
-        input_tokens: Estimated prompt tokens.
+        input_tokens: Prompt tokens, estimated as its provider counts them.
         output_tokens: Predicted completion tokens.
         cost_usd: Predicted cost of the call at the prices in force.
         latency_ms: Predicted or declared latency; None where nothing is known.

@@ -79,6 +79,7 @@ class View:
         known: Whether the bundle knows it.
         evidence: float64 [C], labels that the bundle learnt its quality from; 0 where it knows it not.
         priors: float64 [C], quality without a bundle.
+        input_scale: float64 [C], prompt tokens that the provider counts for each that is estimated; 1 where unknown.
         price_in, price_out: float64 [C], USD per token.
         cache_saving: float64 [C], USD per prompt token that the provider reads from its cache instead.
         windows: float64 [C], context windows in tokens.
@@ -96,6 +97,7 @@ class View:
     known: tuple[bool, ...]
     evidence: Floats
     priors: Floats
+    input_scale: Floats
     price_in: Floats
     price_out: Floats
     cache_saving: Floats
@@ -108,8 +110,8 @@ class View:
 
     @cached_property
     def smallest_window(self) -> float:
-        """Tokens that fit every candidate; infinity where there is none."""
-        return float(self.windows.min()) if len(self.names) else math.inf
+        """Estimated tokens that fit every candidate; infinity where there is none."""
+        return float((self.windows / self.input_scale).min()) if len(self.names) else math.inf
 
     def take(self, keep: npt.NDArray[np.bool_], reasons: Mapping[str, str]) -> View:
         """Those where ``keep`` [C] is true; ``reasons`` is added to ``filtered``."""
@@ -123,6 +125,7 @@ class View:
             known=tuple(self.known[i] for i in places),
             evidence=self.evidence[chosen],
             priors=self.priors[chosen],
+            input_scale=self.input_scale[chosen],
             price_in=self.price_in[chosen],
             price_out=self.price_out[chosen],
             cache_saving=self.cache_saving[chosen],
@@ -297,7 +300,8 @@ def _view(registry: Registry, bundle: Bundle | None, prices: PriceTable) -> View
         indices=indices,
         descriptor=_descriptor(entries, bundle),
         known=known,
-        evidence=_evidence(bundle)[indices],
+        evidence=_details(bundle, "labels", 0.0)[indices],
+        input_scale=_details(bundle, "input_scale", 1.0)[indices],
         priors=np.array([entry.quality_prior for entry in entries]),
         price_in=prices.input,
         price_out=prices.output,
@@ -323,10 +327,10 @@ def _indices(entries: tuple[ModelEntry, ...], bundle: Bundle | None) -> tuple[np
     return np.array(found, dtype=np.int64), tuple(place < len(known) for place in found)
 
 
-def _evidence(bundle: Bundle | None) -> Floats:
-    """Labels of each model of the bundle, and 0 for unknown ones, float64 [M + 1]."""
+def _details(bundle: Bundle | None, name: str, unknown: float) -> Floats:
+    """A number that the manifest tells of each model, and ``unknown`` where it does not, float64 [M + 1]."""
     models = () if bundle is None else bundle.manifest.models
-    return np.array([*(float(model.details.get("labels", 0)) for model in models), 0.0])
+    return np.array([*(float(model.details.get(name, unknown)) for model in models), unknown])
 
 
 def _descriptor(entries: tuple[ModelEntry, ...], bundle: Bundle | None) -> npt.NDArray[np.float32]:

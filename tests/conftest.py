@@ -111,10 +111,14 @@ def bundle_copy(bundle_folder, tmp_path):
 
 def registry_of(count: int, known: int = 3, extra: str = "") -> Registry:
     """A registry of ``count`` models, of which ``known`` bear the names of the small bundle's."""
+    return parse_registry(registry_text(count, known, extra).encode())
+
+
+def registry_text(count: int, known: int = 3, extra: str = "") -> str:
+    """The YAML of :func:`registry_of`."""
     rows = "".join(
         f"  model-{n if n < known else 1000 + n}: {{provider: p, capabilities: [tools, json], "
         f"quality_prior: 0.{50 + n}, prices: [{{valid_from: 2026-04-01, input: {n + 1}, output: {2 * n + 2}}}]}}\n"
         for n in range(count)
     )
-    text = f"providers: {{p: {{adapter: openai, base_url: 'http://localhost:1'}}}}\nmodels:\n{rows}{extra}"
-    return parse_registry(text.encode())
+    return f"providers: {{p: {{adapter: openai, base_url: 'http://localhost:1'}}}}\nmodels:\n{rows}{extra}"

@@ -59,6 +59,8 @@ class GraphParts:
         calibration: float32 [M + 1, 2], P(good) = sigmoid(a · logit + b).
         tokens: float32 [M + 1, 1 + D], output tokens = exp(tokens[0] · token score) · Σ_d P(d) · tokens[1 + d].
         latency: float32 [M + 1, 2], ms = a + b · output tokens; None where no latency was logged.
+        input_scale: float64 [M], prompt tokens that the provider counts for each that the runtime estimates; None = 1.
+            The graph has no part in it.
         blend: None where a model's text score is its own score, a logit. Else text scores are qualities, 0..1, and own
             score = logit(blend · strength + (1 − blend) · text score), strength being the model's mean quality in the
             domains that the prompt may belong to.
@@ -75,6 +77,7 @@ class GraphParts:
     calibration: Floats
     tokens: Floats
     latency: Floats | None = None
+    input_scale: npt.NDArray[np.float64] | None = None
     blend: float | None = None
 
     @property

@@ -31,6 +31,7 @@ class Targets:
         quality: float32 [n, M], 0..1, NaN = not labelled.
         weight: float32 [n], mean label weight of the prompt.
         domain: intp [n], index into ``domains``, -1 = unknown.
+        input_tokens: float32 [n, M], as the provider counted them, NaN = unknown.
         log_tokens: float32 [n, M], log(1 + output tokens), NaN = unknown.
         latency: float32 [n, M], ms, NaN = unknown.
         groups: intp [n], near-duplicates share a number.
@@ -41,6 +42,7 @@ class Targets:
     quality: Floats
     weight: Floats
     domain: npt.NDArray[np.intp]
+    input_tokens: Floats
     log_tokens: Floats
     latency: Floats
     groups: npt.NDArray[np.intp]
@@ -58,6 +60,7 @@ class Targets:
             self.quality[rows],
             self.weight[rows],
             self.domain[rows],
+            self.input_tokens[rows],
             self.log_tokens[rows],
             self.latency[rows],
             self.groups[rows],
@@ -83,6 +86,7 @@ def targets_of(table: Table, label: str = "task") -> Targets:
         quality=quality,
         weight=_prompt_weights(table),
         domain=domain,
+        input_tokens=table.matrix("input_tokens").astype(np.float32),
         log_tokens=log_tokens,
         latency=table.matrix("latency_ms").astype(np.float32),
         groups=pd.factorize(table.prompts["group"], use_na_sentinel=False)[0],

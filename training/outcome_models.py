@@ -22,6 +22,7 @@ from training.centred_loss import centred_error
 from training.dataset import Table
 from training.feature_matrix import AnyFeatures, FeatureMatrix, featurise
 from training.graph_parts import Floats, GraphParts
+from training.input_tokens import estimated_tokens, input_scales
 from training.kernel_ridge import Gram
 from training.labels_matrix import Targets, targets_of
 from training.linear_stack import Stack, fit_fold, held_scores, likely_domains, settings
@@ -163,6 +164,7 @@ def _stack(
     everyone = np.arange(len(matrix))
     text = fit_text(gram, targets, everyone, config.penalties[blend.text], fit_domains(gram, targets, everyone))
     whole = _with_tokens(stack.parts(text, quality_table(targets), everyone), scores[blend.text], stack.beta, targets)
+    whole = replace(whole, input_scale=input_scales(estimated_tokens(matrix.structural), targets.input_tokens))
     return whole, _held_rows(compressed, matrix, targets, folds, config)
 
 

@@ -39,7 +39,10 @@ def make_manifest(
     quality, cost = table.matrix("quality"), table.matrix("cost_usd")
     places = {name: index for index, name in enumerate(table.model_names)}
     return {
-        "models": [_model_entry(name, places.get(name), quality, cost) for name in parts.models],
+        "models": [
+            {"name": name, **_told(places.get(name), quality, cost), **_scale(parts, place)}
+            for place, name in enumerate(parts.models)
+        ],
         "domains": list(parts.domains),
         "structural_medians": _medians(features),
         "calibration": dict(report["calibration"]) if report else {},
@@ -49,14 +52,16 @@ def make_manifest(
     }
 
 
-def _model_entry(
-    name: str, place: int | None, quality: npt.NDArray[np.float64], cost: npt.NDArray[np.float64]
-) -> dict[str, Any]:
+def _scale(parts: GraphParts, place: int) -> dict[str, float]:
+    return {} if parts.input_scale is None else {"input_scale": round(float(parts.input_scale[place]), 6)}
+
+
+def _told(place: int | None, quality: npt.NDArray[np.float64], cost: npt.NDArray[np.float64]) -> dict[str, Any]:
     if place is None:
-        return {"name": name}
+        return {}
     labels = np.isfinite(quality[:, place])
     costs = cost[np.isfinite(cost[:, place]), place]
-    entry = {"name": name, "labels": int(labels.sum())}
+    entry: dict[str, Any] = {"labels": int(labels.sum())}
     if labels.any():
         entry["mean_quality"] = round(float(quality[labels, place].mean()), 6)
     if len(costs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from router_runtime.bundle import Bundle
 from router_runtime.features import Features, extract
+from router_runtime.filters import estimate_tokens
 from router_runtime.messages import Request
 from router_runtime.scorer import Scorer
 from training.dataset import Table
@@ -19,7 +20,6 @@ from training.graph_parts import GraphParts
 from training.sweep import Predicted
 
 Floats = npt.NDArray[np.float64]
-BYTES_PER_TOKEN = 4.0
 UNKNOWN_PRIOR = 0.5
 
 
@@ -30,20 +30,25 @@ class Served:
     Args:
         scorer: A session over its graph.
         models: The models that it knows, in the graph's order.
+        input_scale: float64 [M + 1], prompt tokens counted for each estimated one; the last is for unknown models.
     """
 
     scorer: Scorer
     models: tuple[str, ...]
+    input_scale: Floats
 
 
 def served_bundle(bundle: Bundle) -> Served:
     """The router of an opened bundle."""
-    return Served(bundle.scorer, tuple(model.name for model in bundle.manifest.models))
+    known = bundle.manifest.models
+    scales = [float(model.details.get("input_scale", 1.0)) for model in known]
+    return Served(bundle.scorer, tuple(model.name for model in known), np.array([*scales, 1.0]))
 
 
 def served_parts(parts: GraphParts) -> Served:
     """The router of fitted parts, through the graph that they are exported to."""
-    return Served(Scorer(export_graph(parts), parts), parts.models)
+    scales = np.ones(len(parts.models)) if parts.input_scale is None else parts.input_scale
+    return Served(Scorer(export_graph(parts), parts), parts.models, np.append(scales, 1.0))
 
 
 def features_of(texts: Iterable[str]) -> list[Features]:
@@ -74,7 +79,7 @@ def predict_table(
     shape = (len(found), len(models))
     quality = np.array([one.quality for one in found], dtype=np.float64).reshape(shape)
     tokens = np.array([one.output_tokens for one in found], dtype=np.float64).reshape(shape)
-    return Predicted(quality, predicted_cost(table, tokens))
+    return Predicted(quality, predicted_cost(table, tokens, served.input_scale[models]))
 
 
 def declared_priors(table: Table, priors: Mapping[str, float] | None = None) -> dict[str, float]:
@@ -86,20 +91,17 @@ def declared_priors(table: Table, priors: Mapping[str, float] | None = None) -> 
     return {**declared, **(priors or {})}
 
 
-def input_tokens(texts: Sequence[str]) -> Floats:
-    """Estimated prompt tokens [n]: UTF-8 bytes / 4, at least 1."""
-    return np.array([max(1.0, len(t.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN) for t in texts])
-
-
-def predicted_cost(table: Table, output_tokens: Floats) -> Floats:
+def predicted_cost(table: Table, output_tokens: Floats, input_scale: Floats) -> Floats:
     """ĉ [n, M] in USD: estimated prompt tokens and predicted output tokens [n, M] at the table's prices.
 
-    Where a price is null, the model's mean logged cost stands for every prompt.
+    The prompt's are estimated as the runtime does, times ``input_scale`` [M]. Where a price is null, the model's mean
+    logged cost stands for every prompt.
     """
     texts = [str(text) for text in table.prompts["text"]]
     price_in = table.models["price_in_per_m"].to_numpy(dtype=np.float64, na_value=np.nan)
     price_out = table.models["price_out_per_m"].to_numpy(dtype=np.float64, na_value=np.nan)
-    cost: Floats = (input_tokens(texts)[:, None] * price_in + output_tokens * price_out) / 1e6
+    estimated = np.array([estimate_tokens(Request(text)) for text in texts])
+    cost: Floats = (estimated[:, None] * input_scale * price_in + output_tokens * price_out) / 1e6
     unpriced = np.flatnonzero(~np.isfinite(price_in + price_out))
     if len(unpriced):
         cost[:, unpriced] = np.nanmean(table.matrix("cost_usd")[:, unpriced], axis=0)

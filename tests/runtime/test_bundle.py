@@ -96,6 +96,8 @@ def test_a_hard_link_counts_by_its_bytes(bundle_copy):
         ({"models": []}, "at least one"),
         ({"models": [{"name": "a"}, {"name": "a"}]}, "different models"),
         ({"models": ["a"]}, "a mapping with a name"),
+        ({"models": [{"name": "a", "labels": "many"}]}, "labels of a model is no number"),
+        ({"models": [{"name": "a", "input_scale": 0}]}, "input_scale of a model is no number"),
         ({"probes": []}, "no probes"),
         ({"probes": [{"text": "x", "quality": [1], "output_tokens": [1]}]}, "1 qualities, expected 4"),
         ({"structural_medians": [1.0]}, "structural_medians"),

@@ -28,7 +28,7 @@ from router_runtime.overrides import disable, enable
 from router_runtime.policy import draw
 from router_runtime.records import to_dict
 from router_runtime.registry_reader import parse_registry
-from tests.conftest import registry_of
+from tests.conftest import registry_of, registry_text
 
 IMAGE = [
     {"role": "user", "content": [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {}}]}
@@ -74,6 +74,23 @@ def test_the_predictions_are_the_bundles(bundle):
         prices = (place + 1) * 1e-6, (2 * place + 2) * 1e-6
         tokens = candidate.input_tokens, candidate.output_tokens
         assert candidate.cost_usd == pytest.approx(prices[0] * tokens[0] + prices[1] * tokens[1])
+
+
+def test_prompt_tokens_are_counted_as_each_provider_counts_them(bundle_copy):
+    manifest = bundle_copy / "manifest.json"
+    raw = json.loads(manifest.read_text())
+    raw["models"][0]["input_scale"], raw["models"][1]["input_scale"] = 1.9, 0.7
+    manifest.write_text(json.dumps(raw))
+    router, plain = opened(bundle_copy, registry=registry_of(4)), estimate_tokens(Request("some words " * 4000))
+    decision = router.route("some words " * 4000)
+    by_name = {c.model: c for c in decision.candidates}
+    assert [by_name[f"model-{n}"].input_tokens / plain for n in (0, 1, 2, 1003)] == pytest.approx([1.9, 0.7, 1.0, 1.0])
+    for place in range(2):
+        found, prices = by_name[f"model-{place}"], ((place + 1) * 1e-6, (2 * place + 2) * 1e-6)
+        assert found.cost_usd == pytest.approx(found.input_tokens * prices[0] + found.output_tokens * prices[1])
+    narrow = registry_text(4).replace("model-0: {", "model-0: {context_window: 15000, ")
+    decision = opened(bundle_copy, registry=parse_registry(narrow.encode())).route("some words " * 4000)
+    assert decision.filtered == {"model-0": f"context of 15000 tokens, about {int(plain * 1.9)} needed"}
 
 
 def test_the_same_seed_gives_the_same_decisions_and_the_draw_can_be_repeated(bundle):

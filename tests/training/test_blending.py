@@ -17,6 +17,7 @@ def outcomes(quality, n):
         quality=quality.astype(np.float32),
         weight=np.ones(n, dtype=np.float32),
         domain=np.zeros(n, dtype=np.intp),
+        input_tokens=np.full((n, MODELS), np.nan, dtype=np.float32),
         log_tokens=np.full((n, MODELS), np.nan, dtype=np.float32),
         latency=np.full((n, MODELS), np.nan, dtype=np.float32),
         groups=np.arange(n),

@@ -9,13 +9,14 @@ import pytest
 
 from router_runtime.bundle import open_bundle
 from router_runtime.bundle_writer import write_bundle
+from router_runtime.filters import estimate_tokens
+from router_runtime.messages import Request
 from tests.training.graph_examples import linear_parts
 from tests.training.table_examples import PRICES, small_table
 from training.export import export_graph
 from training.served import (
     declared_priors,
     features_of,
-    input_tokens,
     predict_table,
     predicted_cost,
     served_bundle,
@@ -64,11 +65,12 @@ def test_parts_serve_as_the_bundle_that_they_become(bundle):
 
 def test_cost_is_tokens_at_the_tables_prices():
     table = small_table(12)
-    cost = predicted_cost(table, np.full((12, 3), 100.0))
-    expected = (input_tokens(table.prompts["text"].tolist()) * PRICES["dear"] + 100 * 2 * PRICES["dear"]) / 1e6
-    assert cost[:, 2] == pytest.approx(expected)
+    tokens, scale = np.full((12, 3), 100.0), np.array([1.0, 1.0, 1.5])
+    cost = predicted_cost(table, tokens, scale)
+    estimated = np.array([estimate_tokens(Request(text)) for text in table.prompts["text"]])
+    assert cost[:, 2] == pytest.approx((1.5 * estimated * PRICES["dear"] + 100 * 2 * PRICES["dear"]) / 1e6)
     table.models["price_in_per_m"] = [np.nan, 1.0, 10.0]
-    assert predicted_cost(table, np.full((12, 3), 100.0))[:, 0] == pytest.approx(table.matrix("cost_usd")[:, 0].mean())
+    assert predicted_cost(table, tokens, scale)[:, 0] == pytest.approx(table.matrix("cost_usd")[:, 0].mean())
 
 
 def test_priors_of_the_table_are_overridden_by_those_given():
@@ -77,5 +79,11 @@ def test_priors_of_the_table_are_overridden_by_those_given():
     assert declared_priors(table, {"dear": 0.7}) == {"cheap": 0.2, "dear": 0.7}
 
 
-def test_input_tokens_of_nothing_and_of_lone_surrogates_are_at_least_one():
-    assert input_tokens(["", "\ud800", "x" * 400]).tolist() == [1.0, 1.0, 100.0]
+def test_a_bundle_keeps_how_its_providers_count(tmp_path):
+    parts = replace(linear_parts(2, 2), models=("cheap", "dear"), input_scale=np.array([0.5, 2.0]))
+    models = [{"name": "cheap", "input_scale": 0.5}, {"name": "dear", "input_scale": 2.0}]
+    folder = write_bundle(
+        tmp_path / "b", export_graph(parts), {"models": models, "domains": list(parts.domains)}, "#\n"
+    )
+    served = served_bundle(open_bundle(folder))
+    assert served.input_scale.tolist() == served_parts(parts).input_scale.tolist() == [0.5, 2.0, 1.0]
