@@ -13,7 +13,6 @@ from typing import Any
 from router_runtime import overrides
 from router_runtime.bundle import open_bundle
 from router_runtime.cli import render
-from router_runtime.cli.switching import switch_of
 from router_runtime.errors import RequestError
 from router_runtime.explain import Explanation, explain
 from router_runtime.flags import flag_state, flags_off, outages, switch_name, switched
@@ -24,6 +23,7 @@ from router_runtime.registry_reader import load_registry
 from router_runtime.router import Router
 from router_runtime.state import is_shared
 from router_runtime.state.shared import finite
+from router_runtime.switching import switch_of
 
 Command = Callable[[argparse.Namespace], int]
 

@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from router_runtime import overrides
 from router_runtime.budgets import limits_for
 from router_runtime.errors import BundleError, GatewayRefusal
 from router_runtime.flags import PREFIX, flag_state, switch_name, switched
@@ -23,6 +22,7 @@ from router_runtime.gateway.wire import read_json
 from router_runtime.hooks import RouterEvent, Swapped, SwapRefused
 from router_runtime.snapshot import Snapshot
 from router_runtime.state.shared import finite
+from router_runtime.switching import FolderSwitch, Switch
 
 _KEEP = 20
 _TIME = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)")
@@ -185,26 +185,21 @@ def _budgets(service: Service) -> list[dict[str, Any]]:
 
 def _disable(service: Service, named: str, seconds: float | None) -> dict[str, Any]:
     name = switch_name(service.router.current_registry(), named)
-    now = service.clock()
-    until = math.inf if seconds is None else now + seconds
+    until = math.inf if seconds is None else service.clock() + seconds
     state = service.router.settings.state
-    if state is not None:
-        state.disable(name, until)
-    else:
-        overrides.disable(_folder(service), name, until, now)
-        service.router.live.refresh()
+    (_folder_switch(service) if state is None else state).disable(name, until)
+    service.router.live.refresh()
     return {**switched(name), "disabled": True, "until": finite(until), "everywhere": state is not None}
 
 
 def _enable(service: Service, named: str) -> dict[str, Any]:
     name = switch_name(service.router.current_registry(), named)
-    state = service.router.settings.state
-    was = state.enable(name) if state is not None else False
-    folder = service.router.live.state_dir
-    if folder is not None:
-        was = overrides.enable(folder, name) or was
-        service.router.live.refresh()
-    return {**switched(name), "disabled": False, "was_disabled": was}
+    places: list[Switch] = [] if service.router.settings.state is None else [service.router.settings.state]
+    if service.router.live.state_dir is not None:  # it may have been disabled on this machine alone
+        places.append(_folder_switch(service))
+    was = [place.enable(name) for place in places]
+    service.router.live.refresh()
+    return {**switched(name), "disabled": False, "was_disabled": any(was)}
 
 
 def _named(request: Request) -> str:
@@ -213,11 +208,11 @@ def _named(request: Request) -> str:
     return str(request.path_params["model"]) if flag is None else PREFIX + str(flag)
 
 
-def _folder(service: Service) -> Path:
+def _folder_switch(service: Service) -> Switch:
     folder = service.router.live.state_dir
     if folder is None:
         raise GatewayRefusal("this gateway keeps no state; start it with --state", status=503, code="no_state")
-    return folder
+    return FolderSwitch(folder, service.clock)
 
 
 def _swap(service: Service, body: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -33,10 +34,11 @@ class FolderSwitch:
 
     Args:
         folder: The state folder.
+        clock: UTC seconds since the epoch.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self._folder, self._clock = folder, clock
 
     @property
     def place(self) -> str:
@@ -45,7 +47,7 @@ class FolderSwitch:
 
     def disable(self, model: str, until: float) -> None:
         """See :class:`Switch`."""
-        overrides.disable(self._folder, model, until, time.time())
+        overrides.disable(self._folder, model, until, self._clock())
 
     def enable(self, model: str) -> bool:
         """See :class:`Switch`."""
@@ -53,7 +55,7 @@ class FolderSwitch:
 
     def disabled(self) -> dict[str, float]:
         """See :class:`Switch`."""
-        now = time.time()
+        now = self._clock()
         return {model: until for model, until in overrides.read_disabled(self._folder).items() if until > now}
 
 
