@@ -1,8 +1,8 @@
 """Ranking by words: which rows hold a word, in the process, so that every word of a query is weighed.
 
 SQLite's FTS5 reads a tenth of the postings that a query of common words needs within 20 ms, and asking for rare words
-alone finds .72 of what all words find (``tests/benchmarks/RESULTS.md``); in engines with commits of their own (tantivy)
-each search after a write waits for one. Here a word's postings are one growing array, read without a copy.
+alone finds .72 of what all words find (``tests/benchmarks/RESULTS.md``); tantivy shows a write only after a commit of
+16 ms and more. Here a word's postings are one growing array, read without a copy.
 """
 
 from __future__ import annotations
