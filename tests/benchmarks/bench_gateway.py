@@ -126,7 +126,10 @@ async def measure(urls: dict[str, str], rounds: int) -> dict[str, dict[str, dict
     for _ in range(rounds):
         for load, (streamed, calls, at_once) in LOADS.items():
             for name, url in urls.items():
-                found[load][name].append(await one_round(url, streamed, calls, at_once))
+                try:
+                    found[load][name].append(await one_round(url, streamed, calls, at_once))
+                except RuntimeError as error:
+                    raise RuntimeError(f"{name}, {load}: {error}") from error
     return {load: {name: summary(rows) for name, rows in servers.items()} for load, servers in found.items()}
 
 
