@@ -8,7 +8,6 @@ models' mean qualities stands for them, from none (quality alone) to one that ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -30,17 +29,15 @@ class Blend:
     """A prediction = means + shared + spread · (weight · table + (1 − weight) · text − means − shared).
 
     Args:
-        text: Which of the offered text scores.
         weight: Of the domain table beside the text scores, 0..1.
         spread: How far differences between models are trusted, 0..1; what a prompt's models have in common always is.
     """
 
-    text: int
     weight: float
     spread: float
 
 
-DEFAULT = Blend(text=0, weight=0.7, spread=0.75)
+DEFAULT = Blend(weight=0.7, spread=0.75)
 
 
 def narrowed(deviations: Floats, spread: float) -> Floats:
@@ -49,14 +46,14 @@ def narrowed(deviations: Floats, spread: float) -> Floats:
     return np.asarray(shared + np.float32(spread) * (deviations - shared), dtype=np.float32)
 
 
-def choose_blend(texts: Sequence[Floats], strength: Floats, means: Floats, targets: Targets) -> Blend:
+def choose_blend(text: Floats, strength: Floats, means: Floats, targets: Targets) -> Blend:
     """The blend that chooses best on held-out prompts; where prompts have one label each, the one of least error.
 
     Many settings are compared on few prompts, so :data:`DEFAULT` stands unless another one is better by more than the
     standard error of the difference (the one-standard-error rule of Breiman et al. 1984).
 
     Args:
-        texts: Held-out text scores [n, M], one for each setting that is offered.
+        text: Held-out text scores [n, M].
         strength: Held-out mean quality of each model in the domains that a prompt may belong to [n, M].
         means: Mean quality of each model on the prompts that the scores were fitted on [n, M].
         targets: The outcomes.
@@ -65,11 +62,11 @@ def choose_blend(texts: Sequence[Floats], strength: Floats, means: Floats, targe
     compared = bool(several.sum() >= MIN_COMPARED)
     weights = WEIGHTS if compared else [weight for weight in WEIGHTS if weight >= LEAST_WEIGHT]
     spreads = SPREADS if compared else (1.0,)
-    offered = [Blend(*setting) for setting in product(range(len(texts)), weights, spreads)]
+    offered = [Blend(*setting) for setting in product(weights, spreads)]
     value = _chosen if compared else _negative_error
     rows = np.flatnonzero(several if compared else targets.labelled.any(axis=1))
     part, start = targets.take(rows), means[rows]
-    values = [value(_predicted(one, texts[one.text][rows], strength[rows], start), start, part) for one in offered]
+    values = [value(_predicted(one, text[rows], strength[rows], start), start, part) for one in offered]
     best = int(np.argmax([float(one.mean()) for one in values]))
     default = replace(DEFAULT, spread=DEFAULT.spread if compared else 1.0)
     gain = values[best] - values[offered.index(default)]

@@ -13,7 +13,7 @@ from training.kernel_ridge import Gram, Rows
 from training.labels_matrix import Floats, Targets
 from training.tables import quality_table
 from training.task_head import domain_probabilities, fit_domains, sharpness
-from training.text_model import LinearText, compress, fit_text
+from training.text_model import LinearText, compress, fit_text, mean_text
 
 
 @dataclass(frozen=True)
@@ -23,44 +23,46 @@ class FoldFit:
     Args:
         train: intp, the prompts that it saw.
         test: intp, those that it did not see.
-        texts: The text scores, one for each penalty.
+        text: The text scores.
         table: float32 [M, 1 + D], the quality table.
     """
 
     train: Rows
     test: Rows
-    texts: tuple[LinearText, ...]
+    text: LinearText
     table: Floats
 
 
 def fit_fold(gram: Gram, targets: Targets, train: Rows, test: Rows, penalties: Sequence[float]) -> FoldFit:
-    """Fits text scores of every penalty, and the table, on the prompts ``train``."""
-    domains = fit_domains(gram, targets, train)
-    texts = tuple(fit_text(gram, targets, train, penalty, domains) for penalty in penalties)
-    return FoldFit(train, test, texts, quality_table(targets.take(train)))
+    """Fits text scores, and the table, on the prompts ``train``."""
+    text = fit_texts(gram, targets, train, penalties)
+    return FoldFit(train, test, text, quality_table(targets.take(train)))
 
 
-def held_scores(fits: Sequence[FoldFit], gram: Gram, n: int) -> list[Floats]:
-    """Held-out scores [n, K] for each penalty."""
-    found = []
-    for penalty in range(len(fits[0].texts)):
-        scores = np.zeros((n, len(fits[0].texts[0].bias)), dtype=np.float32)
-        for fit in fits:
-            scores[fit.test] = fit.texts[penalty].scores(gram, fit.test)
-        found.append(scores)
-    return found
+def fit_texts(gram: Gram, targets: Targets, rows: Rows, penalties: Sequence[float]) -> LinearText:
+    """The mean of the text scores of every penalty: which one is best, few prompts cannot tell."""
+    domains = fit_domains(gram, targets, rows)
+    return mean_text([fit_text(gram, targets, rows, penalty, domains) for penalty in penalties])
 
 
-def settings(fits: Sequence[FoldFit], scores: Sequence[Floats], targets: Targets) -> tuple[float, Blend]:
-    """The sharpness of the task head, and the blend, that the held-out ``scores`` call for."""
-    n, m = len(scores[0]), len(targets.models)
+def held_scores(fits: Sequence[FoldFit], gram: Gram, n: int) -> Floats:
+    """Held-out scores [n, K]."""
+    scores = np.zeros((n, len(fits[0].text.bias)), dtype=np.float32)
+    for fit in fits:
+        scores[fit.test] = fit.text.scores(gram, fit.test)
+    return scores
+
+
+def settings(fits: Sequence[FoldFit], scores: Floats, targets: Targets) -> tuple[float, Blend]:
+    """The sharpness of the task head, and the blend, that the held-out ``scores`` [n, K] call for."""
+    n, m = len(scores), len(targets.models)
     strength, means = np.zeros((2, n, m), dtype=np.float32)
-    beta = sharpness(_domain_scores(scores[0], targets), targets.domain)  # the same for all penalties
-    likely = likely_domains(scores[0], beta, targets)
+    beta = sharpness(_domain_scores(scores, targets), targets.domain)
+    likely = likely_domains(scores, beta, targets)
     for fit in fits:
         strength[fit.test] = likely[fit.test] @ fit.table[:, 1:].T
         means[fit.test] = fit.table[:, 0]
-    return beta, choose_blend([one[:, :m] for one in scores], strength, means, targets)
+    return beta, choose_blend(scores[:, :m], strength, means, targets)
 
 
 def likely_domains(scores: Floats, beta: float, targets: Targets) -> Floats:

@@ -25,15 +25,13 @@ from training.graph_parts import Floats, GraphParts
 from training.input_tokens import estimated_tokens, input_scales
 from training.kernel_ridge import Gram
 from training.labels_matrix import Targets, targets_of
-from training.linear_stack import Stack, fit_fold, held_scores, likely_domains, settings
+from training.linear_stack import Stack, fit_fold, fit_texts, held_scores, likely_domains, settings
 from training.parity import candidate_rows
 from training.progress import QUIET, Progress
 from training.quality_head import CandidateRows, Doubles, TreeConfig, fit_trees, tree_logits
 from training.sketch import sketch_directions
 from training.splits import grouped_folds
 from training.tables import latency_lines, predicted_tokens, quality_table, token_heads
-from training.task_head import fit_domains
-from training.text_model import fit_text
 
 Rows = npt.NDArray[np.intp]
 
@@ -52,8 +50,7 @@ class LearnConfig:
         tree_rows: The trees learn from at most so many pairs of prompt and model.
         rank: Columns of hashed weights in the graph for the text scores.
         sketch: Columns of hashed weights in the graph that only the trees read.
-        penalties: Of the text scores, relative to the mean diagonal of the Gram matrix; the fit chooses one, the first
-            where it cannot tell.
+        penalties: Of the text scores, relative to the mean diagonal of the Gram matrix; their mean is what serves.
         trees: Of the booster.
         label: Column of the prompts that the task head learns.
     """
@@ -160,10 +157,10 @@ def _stack(
     stack = Stack(gram, targets, *settings(fits, scores, targets), sketch, config.rank)
     blend = stack.blend
     progress.say(f"text scores of all prompts; weight of the domain table {blend.weight}, spread {blend.spread}")
-    compressed = [(fit.test, stack.parts(fit.texts[blend.text], fit.table, fit.train)) for fit in fits]
+    compressed = [(fit.test, stack.parts(fit.text, fit.table, fit.train)) for fit in fits]
     everyone = np.arange(len(matrix))
-    text = fit_text(gram, targets, everyone, config.penalties[blend.text], fit_domains(gram, targets, everyone))
-    whole = _with_tokens(stack.parts(text, quality_table(targets), everyone), scores[blend.text], stack.beta, targets)
+    text = fit_texts(gram, targets, everyone, config.penalties)
+    whole = _with_tokens(stack.parts(text, quality_table(targets), everyone), scores, stack.beta, targets)
     whole = replace(whole, input_scale=input_scales(estimated_tokens(matrix.structural), targets.input_tokens))
     return whole, _held_rows(compressed, matrix, targets, folds, config)
 

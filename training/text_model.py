@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,6 +76,12 @@ def fit_text(gram: Gram, targets: Targets, rows: Rows, penalty: float, domains: 
     stacked = np.hstack((own, solved[:, [n_full]], domains[:-1], solved[:, [n_full + 1]]))
     bias = np.concatenate((means, [0.0], domains[-1], [token_mean])).astype(np.float32)
     return LinearText(stacked[:HASH_SIZE], stacked[HASH_SIZE:], bias, means)
+
+
+def mean_text(fits: Sequence[LinearText]) -> LinearText:
+    """The mean of several fits on the same prompts."""
+    weights, dense = (np.mean([getattr(fit, name) for fit in fits], axis=0) for name in ("weights", "dense"))
+    return replace(fits[0], weights=weights, dense=dense)
 
 
 def model_means(part: Targets) -> Floats:

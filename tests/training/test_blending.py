@@ -36,25 +36,20 @@ def world():
 
 def test_believes_the_text_where_only_the_text_knows(world):
     chance, noise, labels, means = world
-    found = choose_blend([chance], noise, means, outcomes(labels, len(labels)))
+    found = choose_blend(chance, noise, means, outcomes(labels, len(labels)))
     assert found.weight <= 0.25
 
 
 def test_believes_the_table_where_only_the_table_knows(world):
     chance, noise, labels, means = world
-    found = choose_blend([noise], chance, means, outcomes(labels, len(labels)))
+    found = choose_blend(noise, chance, means, outcomes(labels, len(labels)))
     assert found.weight >= 0.85
-
-
-def test_takes_the_text_scores_that_choose_better(world):
-    chance, noise, labels, means = world
-    assert choose_blend([noise, chance], noise, means, outcomes(labels, len(labels))).text == 1
 
 
 def test_the_default_stands_where_nothing_tells_settings_apart(world):
     _, noise, labels, means = world
     blind = np.random.default_rng(8).uniform(0.4, 0.6, noise.shape).astype(np.float32)
-    assert choose_blend([blind, blind], blind, means, outcomes(labels, len(labels))) == DEFAULT
+    assert choose_blend(blind, blind, means, outcomes(labels, len(labels))) == DEFAULT
 
 
 def test_a_log_of_one_model_per_prompt_keeps_most_of_the_table(world):
@@ -63,7 +58,7 @@ def test_a_log_of_one_model_per_prompt_keeps_most_of_the_table(world):
     rows = np.arange(len(labels))
     chosen = np.random.default_rng(1).integers(0, MODELS, len(labels))
     logged[rows, chosen] = labels[rows, chosen]
-    found = choose_blend([noise], chance, means, outcomes(logged, len(labels)))
+    found = choose_blend(noise, chance, means, outcomes(logged, len(labels)))
     assert found.weight >= 0.7
     assert found.spread == 1.0
 
