@@ -221,7 +221,7 @@ class Router(Calling):
         Raises:
             UnknownModelError: The registry lists no such agent.
         """
-        return self.agents.agent(name)
+        return Agent(self.agents, None if name == "auto" else self.agents.entry(name).name)
 
     def learn(self, decision_id: str, score: float) -> None:
         """See :class:`router_runtime.calling.Calling`; agents learn what came of their tasks."""

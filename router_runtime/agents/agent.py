@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import Any, Unpack, cast
 
 from router_runtime.agents.matching import Task, refusal
+from router_runtime.agents.roster import Roster
 from router_runtime.budgets import Limit
 from router_runtime.calling import CallOptions
 from router_runtime.errors import ConfigError
@@ -16,9 +17,6 @@ from router_runtime.options import Options, RouteOptions
 from router_runtime.records import Decision
 from router_runtime.registry import Registry
 from router_runtime.registry_agents import AgentEntry
-
-if TYPE_CHECKING:
-    from router_runtime.agents.roster import Roster
 
 _OWN = ("model", "models", "order", "agent", "agent_dist")
 

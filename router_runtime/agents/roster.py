@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from router_runtime.agents.agent import Agent
 from router_runtime.agents.history import History
 from router_runtime.agents.matching import AgentChoice, Task, choose
 from router_runtime.agents.turns import Turns
@@ -43,14 +42,6 @@ class Roster:
         if name not in agents:
             raise UnknownModelError(f"no agent {name[:100]!r}{did_you_mean(name[:100], agents)}")
         return agents[name]
-
-    def agent(self, name: str) -> Agent:
-        """The agent ``name``; ``"auto"`` = for each task the one that fits.
-
-        Raises:
-            UnknownModelError: The registry lists no such agent.
-        """
-        return Agent(self, None if name == "auto" else self.entry(name).name)
 
     def match(self, messages: Messages, *, tier: str | None = None, intent: str | None = None) -> AgentChoice:
         """Who would take the task; nothing is called or logged, and nobody's turn passes.
