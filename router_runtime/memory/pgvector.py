@@ -29,7 +29,7 @@ _ASKED_WORDS, _READ_WORDS = 8, 64
 _COMMON_SHARE, _COMMON_LEAST, _COUNTED_LEAST, _TOO_COMMON = 0.005, 200, 20, 8
 _SESSION = """
 SELECT '[1]'::vector;
-SET hnsw.ef_search = 200;
+SET hnsw.ef_search = 400;
 SET hnsw.iterative_scan = strict_order;
 SET hnsw.max_scan_tuples = 200000;
 """

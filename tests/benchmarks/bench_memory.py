@@ -164,6 +164,7 @@ def run(data: Path, store: str, n: int, searches: int, checked: int, threads: in
     texts, rng = texts_of(data, n), np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder, place(store, Path(folder)) as where:
         memory = Memory.open(where, by_registry(lambda: AGENTS), HashEncoder())
+        memory.ranking()  # what indexes there are stand before the first write, as in a service
         writes = write_all(memory, texts, threads)
         queries = queries_of(texts, searches, rng)
         started = time.perf_counter()
