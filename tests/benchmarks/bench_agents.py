@@ -14,6 +14,7 @@ import json
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ KEYWORDS: dict[str, str] = {
     "chat": "please explain rewrite imagine you email advice tell me help conversation",
 }
 TABLES = ("mmlu_pro", "zeroeval", "llmrouter", "bfcl", "routellm")
+UNSEEN, DEFAULT_BUNDLE = "routellm", Path("models/default")
+MOST_UNSEEN = 3000
 
 
 def joined(data: Path, most: int, seed: int) -> Table:
@@ -76,9 +79,10 @@ def joined(data: Path, most: int, seed: int) -> Table:
     return merged.take(place < most)
 
 
-def keyword_matches(texts: list[str]) -> list[str]:
-    """The kind whose listed words occur most; the commonest kind's name where none does."""
-    words = {kind: set(listed.split()) for kind, listed in KEYWORDS.items()}
+def keyword_matches(texts: list[str], truth: list[str]) -> list[str]:
+    """The kind of those in ``truth`` whose listed words occur most; the commonest one where none does."""
+    usual = Counter(truth).most_common(1)[0][0]
+    words = {kind: set(KEYWORDS[kind].split()) for kind in sorted(set(truth), key=lambda kind: (kind != usual, kind))}
     found = []
     for text in texts:
         counts = Counter(re.findall(r"[a-z]+", text.lower()))
@@ -87,14 +91,10 @@ def keyword_matches(texts: list[str]) -> list[str]:
     return found
 
 
-def agents() -> dict[str, AgentEntry]:
-    """One for each kind."""
-    return {kind: AgentEntry(kind, description=words, labels=(kind,)) for kind, words in KINDS.items()}
-
-
-def registry() -> Registry:
-    """The shipped one with these agents."""
-    return replace(load_registry(), agents=agents())
+def registry(kinds: Collection[str] = tuple(KINDS)) -> Registry:
+    """The shipped one with an agent for each of ``kinds``."""
+    agents = {kind: AgentEntry(kind, description=KINDS[kind], labels=(kind,)) for kind in kinds}
+    return replace(load_registry(), agents=agents)
 
 
 def run(data: Path, most: int, seed: int) -> dict[str, Any]:
@@ -109,8 +109,20 @@ def run(data: Path, most: int, seed: int) -> dict[str, Any]:
         router = Router.open(bundle, registry=registry(), state_dir=None)
         texts, truth = test.prompts["text"].tolist(), test.prompts["domain"].tolist()
         ours = [router.agents.match(text).name for text in texts]
-    theirs = keyword_matches(texts)
+    theirs = keyword_matches(texts, truth)
     return report_of(truth, ours, theirs, test.prompts["group"].tolist(), seed) | {"trained_on": len(fitted.prompts)}
+
+
+def with_default_bundle(data: Path, seed: int) -> dict[str, Any]:
+    """The same figures of the shipped bundle, on prompts of a table that it never saw."""
+    prompts = load_table(data / UNSEEN).prompts
+    prompts = prompts.sample(min(MOST_UNSEEN, len(prompts)), random_state=seed)
+    texts, truth = prompts["text"].tolist(), prompts["domain"].tolist()
+    kinds = [kind for kind in KINDS if kind in truth]
+    router = Router.open(DEFAULT_BUNDLE, registry=registry(kinds), state_dir=None)
+    ours = [router.agents.match(text).name for text in texts]
+    report = report_of(truth, ours, keyword_matches(texts, truth), prompts["group"].tolist(), seed)
+    return {key: value for key, value in report.items() if key != "confusion"}
 
 
 def report_of(truth: list[str], ours: list[str], theirs: list[str], groups: list[str], seed: int) -> dict[str, Any]:
@@ -148,6 +160,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     report = run(args.data, args.most, args.seed)
+    if (args.data / UNSEEN).is_dir():
+        report["default_bundle_on_unseen_table"] = with_default_bundle(args.data, args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "agents.json").write_text(json.dumps(report, indent=2) + "\n")
     names = report["confusion"]["kinds"]
