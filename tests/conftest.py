@@ -1,11 +1,13 @@
 """Fixtures for all tests: the real tables where they are, a registry to edit, a clock that only a test moves."""
 
+import os
 import shutil
 import uuid
 from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from router_runtime.bundle import open_bundle
 from router_runtime.bundle_writer import write_bundle
@@ -16,6 +18,11 @@ from tests.training.graph_examples import fitted_parts, prompts
 from training.export import export_graph
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# The same examples at each run, and no test fails on a clock; HYPOTHESIS_PROFILE=exploring draws new ones.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("exploring", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 class Clock:

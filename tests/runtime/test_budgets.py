@@ -157,7 +157,7 @@ def test_kill_9_fifty_times_never_shows_less_than_was_spent(tmp_path: Path) -> N
 
 
 @given(st.lists(st.decimals("0", "10", places=9), max_size=12))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_sums_are_exact_decimals(amounts: list[Decimal]) -> None:
     budgets = Budgets(clock=Clock())
     limit = Limit("k", "month", usd=Decimal(1000))

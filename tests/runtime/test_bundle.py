@@ -160,13 +160,13 @@ def test_bytes_that_are_no_model_are_refused(data):
         check_graph(data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_checked_or_refused(data):
     checked_or_refused(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_damage_to_a_small_model_is_checked_or_refused(data):
     good = model([ADD, helper.make_node("Cast", ["y"], ["z"], to=1)], [numpy_helper.from_array(np.zeros(4), "w")])

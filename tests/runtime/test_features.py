@@ -66,7 +66,7 @@ def test_hostile_texts_give_valid_features(text):
     check(extract(Request(text)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=st.text(st.characters(), max_size=300), intent=st.none() | st.text(max_size=20))
 @example(text="\ud800", intent="\udfff")
 def test_any_text_gives_the_same_valid_features_twice(text, intent):
@@ -90,7 +90,7 @@ def python_words(text):
     return runs
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.sampled_from("abcXYZ019 .,\n-é汉😀"), max_size=80))
 def test_words_are_those_of_the_definition(text):
     words = python_words(text)

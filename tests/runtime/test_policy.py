@@ -76,7 +76,7 @@ cases = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cases)
 def test_distributions_sum_to_one_respect_the_mask_and_do_not_depend_on_the_batch(case):
     n, c, seed, exploration, strategy, temperature = case

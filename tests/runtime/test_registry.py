@@ -129,13 +129,13 @@ def test_a_missing_file_is_named(tmp_path):
         load_registry(tmp_path / "nowhere.yaml")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data):
     parse_or_refuse(data)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_damage_to_the_shipped_file_is_read_or_refused(data):
     start = data.draw(st.integers(0, len(SHIPPED)))
@@ -152,7 +152,7 @@ json_like = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(json_like, st.sampled_from(["models", "tiers", "labels", "intents", "policy", "experiments", "providers"]))
 def test_any_value_in_any_section_is_read_or_refused(value, key):
     document = yaml.safe_load(SMALL)

@@ -301,7 +301,7 @@ def test_an_explanation_names_words_and_numbers(bundle):
     assert explain(opened(registry=registry_of(4)), "alpha").influences == ()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.text(max_size=300)
     | st.lists(

@@ -319,7 +319,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 NAMES = sorted({*spend(0), *bench(0), *sprout(0), *row(0), "a|total_cost", "a"})
-QUIET = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUIET = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def outcome(kind, path, mapping):

@@ -210,7 +210,7 @@ def test_writers_of_many_threads_share_commits_and_lose_nothing(memory: Memory) 
     assert len(memory.search("fact", reader="coding", k=50)) == 40
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         st.sampled_from("abcd"),

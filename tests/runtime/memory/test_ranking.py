@@ -39,7 +39,7 @@ def exact_scores(texts: list[str], query: str) -> dict[int, float]:
     return scores
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(TEXTS, min_size=1, max_size=20), TEXTS, st.integers(1, 8), st.data())
 def test_words_rank_as_the_formula_does(texts: list[str], query: str, k: int, data: st.DataObject) -> None:
     table, cut = WordTable(), data.draw(st.integers(0, len(texts)))

@@ -349,7 +349,7 @@ def mangled(draw):
     return document
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(ADAPTERS)), mangled())
 def test_any_request_is_built_or_refused(name, body):
     with contextlib.suppress(PointsmanError):

@@ -219,7 +219,7 @@ def _documents(stream):
     return [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(mangled())
 def test_any_value_in_any_place_stays_within_the_error_tree(mangled_case):
     name, text = mangled_case
@@ -233,7 +233,7 @@ def test_any_value_in_any_place_stays_within_the_error_tree(mangled_case):
     json.dumps(join(chunks).to_openai())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(sorted(ADAPTERS)),
     st.lists(

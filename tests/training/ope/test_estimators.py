@@ -123,7 +123,7 @@ def test_sessions_of_copies_are_not_evidence():
     assert ratio == pytest.approx(2.0, rel=0.02)  # √4 copies
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), shift=st.floats(-3, 3), scale=st.floats(0.1, 5))
 def test_estimators_follow_the_unit_of_the_reward(seed, shift, scale):
     rng = np.random.default_rng(seed)
@@ -144,7 +144,7 @@ def test_estimators_follow_the_unit_of_the_reward(seed, shift, scale):
         assert (mixed.policy_value, mixed.se) == pytest.approx((base.policy_value, base.se), abs=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_on_its_own_log_a_policy_earns_the_mean_reward(seed):
     rng = np.random.default_rng(seed)
