@@ -9,6 +9,8 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from training.metrics import hull
 from training.sweep import Floats
@@ -50,18 +52,33 @@ def frontier(title: str, routers: Mapping[str, Points], singles: Mapping[str, tu
         )
     _scatter_models(axes, singles)
     axes.set_xscale("log")
-    axes.set_xmargin(0.12)  # room for the names of the dearest models
-    axes.set_xlabel("mean cost of a request, USD (log scale)")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{1000 * cost:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("mean cost of 1,000 requests, USD (log scale)")
     axes.set_ylabel("mean quality")
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="lower right")
+    figure.legend(fontsize=8, loc="outside right upper")
     return _png(figure)
 
 
 def _scatter_models(axes: Axes, singles: Mapping[str, tuple[float, float]]) -> None:
+    """A dot and its name; the names of the dearer half stand to the left, so that none leaves the picture."""
+    costs = [cost for cost, _ in singles.values() if cost > 0] or [1.0]  # a log scale has no place for free ones
+    middle = np.sqrt(min(costs) * max(costs))
     for name, (cost, quality) in singles.items():
-        axes.plot(cost, quality, "o", color="black", markersize=4)
-        axes.annotate(name, (cost, quality), fontsize=6, xytext=(3, 3), textcoords="offset points")
+        axes.plot(cost, quality, "o", color="black", markersize=4, zorder=4)
+        dear = cost > middle
+        axes.annotate(
+            name,
+            (cost, quality),
+            fontsize=6.5,
+            xytext=(-4 if dear else 4, -9),
+            textcoords="offset points",
+            ha="right" if dear else "left",
+            zorder=5,
+            path_effects=[withStroke(linewidth=1.5, foreground="white", alpha=0.7)],
+        )
 
 
 def reliability(title: str, curves: Mapping[str, tuple[Floats, Floats, Floats]]) -> bytes:
