@@ -31,7 +31,7 @@ def _png(figure: Figure) -> bytes:
 def _axes(title: str, *, width: float = 7.0, height: float = 4.6) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=11)
+    figure.suptitle(title, fontsize=11)  # over the whole picture: a heat map of two models is narrower than its title
     return figure, axes
 
 
@@ -103,7 +103,7 @@ def reliability(title: str, curves: Mapping[str, tuple[Floats, Floats, Floats]])
 
 def heat_map(title: str, rows: Sequence[str], columns: Sequence[str], values: Floats) -> bytes:
     """Values [rows, columns] in 0..1 with their numbers; NaN stays blank."""
-    figure, axes = _axes(title, width=1.9 + 0.62 * len(columns), height=1.7 + 0.26 * len(rows))
+    figure, axes = _axes(title, width=max(1.9 + 0.62 * len(columns), 5.0), height=1.7 + 0.26 * len(rows))
     axes.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", fontsize=7)
     axes.set_yticks(range(len(rows)), rows, fontsize=7)
