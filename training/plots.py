@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
 from training.metrics import hull
 from training.sweep import Floats
@@ -19,6 +20,8 @@ matplotlib.use("Agg")
 
 Points = tuple[Floats, Floats]
 DPI = 90
+_NAME_PLACES = ((1, -9), (-1, -9), (1, 4), (-1, 4), (1, -17), (-1, -17), (1, 12))
+"""Where a model's name may stand: right (1) or left (-1) of its dot, and points above it."""
 
 
 def _png(figure: Figure) -> bytes:
@@ -50,7 +53,6 @@ def frontier(title: str, routers: Mapping[str, Points], singles: Mapping[str, tu
         axes.plot(
             xs, ys, style, label=name, linewidth=2.4 if name == "ours" else 1.3, zorder=3 if name == "ours" else 2
         )
-    _scatter_models(axes, singles)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{1000 * cost:g}"))
@@ -59,26 +61,35 @@ def frontier(title: str, routers: Mapping[str, Points], singles: Mapping[str, tu
     axes.set_ylabel("mean quality")
     axes.grid(alpha=0.25)
     figure.legend(fontsize=8, loc="outside right upper")
+    _name_models(figure, axes, singles)
     return _png(figure)
 
 
-def _scatter_models(axes: Axes, singles: Mapping[str, tuple[float, float]]) -> None:
-    """A dot and its name; the names of the dearer half stand to the left, so that none leaves the picture."""
-    costs = [cost for cost, _ in singles.values() if cost > 0] or [1.0]  # a log scale has no place for free ones
-    middle = np.sqrt(min(costs) * max(costs))
-    for name, (cost, quality) in singles.items():
+def _name_models(figure: Figure, axes: Axes, singles: Mapping[str, tuple[float, float]]) -> None:
+    """A dot and its name for each model; a name goes where it stays in the picture and covers no other, if it can."""
+    for cost, quality in singles.values():
         axes.plot(cost, quality, "o", color="black", markersize=4, zorder=4)
-        dear = cost > middle
-        axes.annotate(
-            name,
-            (cost, quality),
-            fontsize=6.5,
-            xytext=(-4 if dear else 4, -9),
-            textcoords="offset points",
-            ha="right" if dear else "left",
-            zorder=5,
-            path_effects=[withStroke(linewidth=1.5, foreground="white", alpha=0.7)],
-        )
+    axes.margins(y=0.08)  # room for a name below the lowest dot
+    figure.draw_without_rendering()  # only a picture that was laid out knows what lies where
+    taken: list[Bbox] = []
+    for name, place in singles.items():
+        for sideways, up in _NAME_PLACES:
+            text = axes.annotate(
+                name,
+                place,
+                fontsize=6.5,
+                xytext=(4 * sideways, up),
+                textcoords="offset points",
+                ha="left" if sideways > 0 else "right",
+                zorder=5,
+                path_effects=[withStroke(linewidth=1.5, foreground="white", alpha=0.7)],
+            )
+            box = text.get_window_extent()
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and axes.bbox.y0 <= box.y0
+            if (inside and not box.count_overlaps(taken)) or (sideways, up) == _NAME_PLACES[-1]:
+                taken.append(box)
+                break
+            text.remove()
 
 
 def reliability(title: str, curves: Mapping[str, tuple[Floats, Floats, Floats]]) -> bytes:

@@ -87,7 +87,8 @@ def cache_key(held: HeldOut, folds: Folds, sources: Sequence[Path], settings: st
 def learner_sources() -> list[Path]:
     """The code that our held-out predictions depend on: text to numbers, and what lies directly in ``training``."""
     runtime, learning = Path(router_runtime.features.__file__).parent, Path(training.baselines.__file__).parent
-    return [*(runtime / f"{name}.py" for name in ("features", "structural", "words")), *sorted(learning.glob("*.py"))]
+    learnt = [file for file in sorted(learning.glob("*.py")) if file.stem not in ("plots", "figures")]
+    return [*(runtime / f"{name}.py" for name in ("features", "structural", "words")), *learnt]
 
 
 def cached_ours(bench: Bench, held: HeldOut, folds: Folds) -> Predicted:
