@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from router_runtime.bundle import CARD, FORMAT_VERSION, GRAPH, MANIFEST, MAX_BYTES, Bundle, open_bundle, probe_rows
-from router_runtime.errors import BundleFormatError
+from router_runtime.errors import BundleFormatError, ConfigError
 from router_runtime.features import FEATURES_VERSION
 from router_runtime.manifest import parse_manifest
 from router_runtime.onnx_guard import check_graph
@@ -42,6 +42,7 @@ def write_bundle(path: str | Path, graph: bytes, manifest: Mapping[str, Any], mo
     Raises:
         BundleFormatError: Where :func:`router_runtime.bundle.open_bundle` would refuse it; nothing is written then.
         BundleUnsafe: As above, for what the graph holds.
+        ConfigError: Where ``path`` holds something else, see :func:`require_bundle_place`.
     """
     check_graph(graph)
     described = _Described(manifest.get("models", ()), manifest.get("domains", ()))
@@ -73,6 +74,7 @@ def install_bundle(source: str | Path, path: str | Path) -> Bundle:
 
     Raises:
         BundleError: Where the copy does not open; ``path`` is as it was.
+        ConfigError: Where ``path`` holds something else, see :func:`require_bundle_place`.
     """
     folder = Path(source)
     files = {}
@@ -87,11 +89,32 @@ def install_bundle(source: str | Path, path: str | Path) -> Bundle:
     return replace(opened[0], path=target)
 
 
+def require_bundle_place(path: str | Path) -> None:
+    """Makes sure that a bundle may be put at ``path``: nothing is there, or a folder that holds nothing but a bundle.
+
+    What stands there is replaced as a whole, so a folder of anything else would be lost. Ask before long work.
+
+    Raises:
+        ConfigError: Naming what else is there.
+    """
+    target = Path(path)
+    if not target.exists() and not target.is_symlink():
+        return
+    if not target.is_dir():
+        raise ConfigError(f"{target} is a file; name a folder for the bundle")
+    others = sorted(entry.name for entry in target.iterdir() if entry.name not in MAX_BYTES)
+    if others:
+        raise ConfigError(
+            f"{target} holds {others[0]}, which is no part of a bundle and would be lost; name a folder of its own"
+        )
+
+
 def _replace(target: Path, files: Mapping[str, bytes], check: Callable[[Path], None] | None = None) -> Path:
     """Writes ``files`` beside ``target``, then puts the folder in its place; one writer at a time.
 
     ``check`` sees the new folder before it is put anywhere, and stops it by raising.
     """
+    require_bundle_place(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:

@@ -57,7 +57,14 @@ def load_command(name: str) -> Command:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again", file=sys.stderr)
+        return 1
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         return 0 if arguments else 2
@@ -88,9 +95,6 @@ def _run(command: Command, args: argparse.Namespace) -> int:
         return 1
     except (PointsmanError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; nothing was registered", file=sys.stderr)
         return 1
     code = _print(json.dumps(document, allow_nan=False, ensure_ascii=False) if args.json else text)
     return code or command.exit_code(document) if hasattr(command, "exit_code") else code

@@ -7,7 +7,7 @@ from typing import Any
 
 from router_runtime.bundle import Bundle
 from training import plots
-from training.fingerprints import data_fingerprint
+from training.fingerprints import trained_on
 from training.held_out import HeldOut
 from training.model_card import METRICS, figure, value_at
 from training.progress import QUIET, Progress
@@ -67,11 +67,10 @@ def compare(
 
 
 def _side(version: Version, held: HeldOut, predicted: Predicted, values: Values) -> dict[str, Any]:
-    trained_on = version.bundle.manifest.fingerprints.get("data_sha256")
     return {
         "name": version.name,
         "bundle_version": version.bundle.version,
-        "trained_on_this_table": trained_on == data_fingerprint(held.table),
+        "trained_on_this_table": trained_on(version.bundle, held.source),
         **as_json(estimates(values)),
         "calibration": calibration_report(held.truth, predicted),
     }

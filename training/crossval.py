@@ -106,7 +106,7 @@ def _baseline(fit: Fit, name: str, held: HeldOut, folds: Folds, seed: int, progr
 def restrict(held: HeldOut, rows: npt.NDArray[np.bool_]) -> HeldOut:
     """The held-out prompts of ``rows`` alone."""
     truth: Truth = held.truth.take(rows)
-    return HeldOut(held.table.take(rows), truth, {**held.counts, "prompts_used": int(rows.sum())})
+    return HeldOut(held.table.take(rows), truth, {**held.counts, "prompts_used": int(rows.sum())}, held.source)
 
 
 def restrict_all(predicted: Mapping[str, Predicted], rows: npt.NDArray[np.bool_]) -> dict[str, Predicted]:

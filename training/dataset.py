@@ -79,6 +79,16 @@ class Table:
         return replace(self, prompts=prompts, outcomes=outcomes)
 
 
+def labelled_part(table: Table) -> tuple[Table, npt.NDArray[np.bool_]]:
+    """The outcomes with a label, of known prompts and models, with their prompts; and which prompts [n] those are."""
+    known = among(table.outcomes["prompt_id"], table.prompts["prompt_id"])
+    usable = known & table.outcomes["quality"].notna().to_numpy()
+    usable &= among(table.outcomes["model"], table.models["model"])
+    outcomes = table.outcomes[usable].reset_index(drop=True)
+    answered = among(table.prompts["prompt_id"], outcomes["prompt_id"])
+    return replace(table, outcomes=outcomes).take(answered), answered
+
+
 def among(names: pd.Series, known: pd.Series) -> npt.NDArray[np.bool_]:
     """Which of the strings ``names`` stand in ``known``, as ``Series.isin`` says it, without an object for each."""
     found = pc.is_in(_strings(names), value_set=_strings(known))
@@ -115,9 +125,10 @@ def checked_table(
 ) -> Table:
     """A table of frames that hold ``PARTS`` (less ``OPTIONAL``), checked row by row.
 
-    Rules: an exact repeat of a (prompt, model) pair is dropped; pairs that disagree become one row with the mean of
-    each number (several samples of one model are draws of one outcome); of two prompts with one id the first stays,
-    and another text under it is rejected; a missing cost is tokens × price where those are known, else it stays null.
+    Rules: rows of one (prompt, model) pair become one with the mean of each number, equal rows included (several
+    samples of one model are draws of one outcome: nine good answers and a bad one are .9); of two prompts with one id
+    and one text the first stays; where the texts differ the later ones are rejected, and so are the outcomes of that
+    id, for nothing tells which text they are of; a missing cost is tokens × price where those are known, else null.
 
     Args:
         prompts, outcomes, models: The rows.
@@ -131,14 +142,17 @@ def checked_table(
         TooManyBadRows: Above the bound.
     """
     good_models, in_models = _check_models(_completed(models, MODEL_COLUMNS))
-    good_prompts, in_prompts = _check_prompts(_completed(prompts, PROMPT_COLUMNS))
+    given = _completed(prompts, PROMPT_COLUMNS)
+    good_prompts, in_prompts = _check_prompts(given)
     found = _completed(outcomes, OUTCOME_COLUMNS)
-    good_outcomes, in_outcomes = _check_outcomes(found, good_prompts, good_models)
+    good_outcomes, in_outcomes = _check_outcomes(found, good_prompts, good_models, _ambiguous(given))
     for part, report in (("models", in_models), ("prompts", in_prompts), ("outcomes", in_outcomes)):
         report.require(f"{source}, {part}", max_bad_share)
     read = before or RowReport()
     total = RowReport(seen=read.seen - read.used if before else 0, rejected=read.rejected, skipped=read.skipped)
     report = replace(total, filled=read.filled, examples=read.examples) + in_outcomes
+    for part, other in (("prompts", in_prompts), ("models", in_models)):
+        report += RowReport(rejected={f"{part}.{reason}": count for reason, count in other.rejected.items()})
     return Table(good_prompts, good_outcomes, good_models, name, report)
 
 
@@ -205,6 +219,12 @@ def _check_prompts(frame: pd.DataFrame) -> tuple[pd.DataFrame, RowReport]:
     return _grouped(good), report
 
 
+def _ambiguous(prompts: pd.DataFrame) -> pd.Series:
+    """Ids that stand for several texts."""
+    texts = prompts.drop_duplicates(["prompt_id", "text"])["prompt_id"]
+    return texts[texts.duplicated()]
+
+
 def _grouped(prompts: pd.DataFrame) -> pd.DataFrame:
     """``prompts`` with a group for each: its own, else one computed from the text."""
     given = prompts["group"].astype("string")
@@ -218,19 +238,21 @@ def _grouped(prompts: pd.DataFrame) -> pd.DataFrame:
     return prompts
 
 
-def _check_outcomes(frame: pd.DataFrame, prompts: pd.DataFrame, models: pd.DataFrame) -> tuple[pd.DataFrame, RowReport]:
+def _check_outcomes(
+    frame: pd.DataFrame, prompts: pd.DataFrame, models: pd.DataFrame, ambiguous: pd.Series
+) -> tuple[pd.DataFrame, RowReport]:
     check = FrameCheck(frame, "outcomes")
     check.text("prompt_id")
     check.text("model")
     check.reject(~frame["model"].isin(models["model"]).to_numpy(), "model", "is not among the models")
     check.reject(~frame["prompt_id"].isin(prompts["prompt_id"]).to_numpy(), "prompt_id", "is not among the prompts")
+    check.reject(frame["prompt_id"].isin(ambiguous).to_numpy(), "prompt_id", "stands for several texts")
     check.numbers("quality", 0.0, 1.0)
     for column in ("input_tokens", "output_tokens", "cost_usd", "latency_ms"):
         check.numbers(column)
     for column, high in (("weight", np.inf), ("pscore", 1.0)):
         if column in frame.columns:
             check.numbers(column, 0.0, high)
-    check.skip(frame.duplicated([*OUTCOME_COLUMNS]).to_numpy(), "exact repeat of an outcome")
     _fill_cost(check, models)
     good, report = check.finish()
     return _averaged(good, report)
@@ -252,7 +274,7 @@ def _fill_cost(check: FrameCheck, models: pd.DataFrame) -> None:
 
 
 def _averaged(frame: pd.DataFrame, report: RowReport) -> tuple[pd.DataFrame, RowReport]:
-    """One row per (prompt, model); rows that disagree give the mean of each number."""
+    """One row per (prompt, model), the mean of each number over all rows of the pair, equal ones included."""
     pair = ["prompt_id", "model"]
     if not frame.duplicated(pair).any():
         return frame, report

@@ -51,8 +51,8 @@ def evaluate_policy(
 
     Returns:
         JSON-ready: ``policy_value`` (quality, by estimator), ``logging_policy_value``, ``difference`` (paired, headline
-        estimator), ``cost`` and ``utility`` (the same three), ``segments`` (paired differences of quality where
-        supported), ``ess``, ``support``, ``label_rate``, ``n``, ``refused``.
+        estimator), ``cost`` and ``utility`` (the same three; null where the log holds no cost), ``segments`` (paired
+        differences of quality where supported), ``ess``, ``support``, ``label_rate``, ``n``, ``refused``.
 
     Raises:
         NotSupported: Where the log cannot support the claim; its ``details`` hold ``support`` and ``n``.
@@ -67,14 +67,12 @@ def evaluate_policy(
     worth = settings.trade_off * log.quality
     price = (1 - settings.trade_off) / settings.answer_value_usd
     quality = study.report(log.quality, log.predicted_quality, (0.0, 1.0))
+    paid = np.isfinite(log.cost).any()
+    expected = settings.trade_off * log.predicted_quality - price * log.predicted_cost
     return {
         **quality,
-        "cost": study.report(log.cost, log.predicted_cost, (0.0, np.inf)),
-        "utility": study.report(
-            worth - price * log.cost,
-            settings.trade_off * log.predicted_quality - price * log.predicted_cost,
-            (-np.inf, np.inf),
-        ),
+        "cost": study.report(log.cost, log.predicted_cost, (0.0, np.inf)) if paid else None,
+        "utility": study.report(worth - price * log.cost, expected, (-np.inf, np.inf)) if paid else None,
         "segments": study.segments(support),
         "headline": HEADLINE,
         **_support_json(log, support),
@@ -216,6 +214,9 @@ def report_text(report: Mapping[str, Any]) -> str:
     ]
     for name, unit in (("quality", ""), ("cost", " USD"), ("utility", "")):
         part = report if name == "quality" else report[name]
+        if part is None:
+            lines.append(f"{name:8} unknown: the log holds no cost")
+            continue
         ours, logged, gap = part["policy_value"][report["headline"]], part["logging_policy_value"], part["difference"]
         lines.append(f"{name:8} this policy {_figure(ours)}{unit}, logged {_figure(logged)}, difference {_figure(gap)}")
     if report.get("trained_on_this_window"):

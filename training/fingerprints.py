@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from training.dataset import OUTCOME_COLUMNS, Table
+from router_runtime.bundle import Bundle
+from training.dataset import OUTCOME_COLUMNS, Table, labelled_part
 
 
 def data_fingerprint(table: Table) -> str:
@@ -21,6 +22,11 @@ def data_fingerprint(table: Table) -> str:
         hashes: Any = pd.util.hash_pandas_object(frame, index=False).sort_values()
         digest.update(hashes.to_numpy().tobytes())
     return digest.hexdigest()
+
+
+def trained_on(bundle: Bundle, table: Table) -> bool:
+    """Whether the bundle was learnt from this very table: from what has a label there, which is all that is learnt."""
+    return bundle.manifest.fingerprints.get("data_sha256") == data_fingerprint(labelled_part(table)[0])
 
 
 def price_fingerprint(tables: Iterable[Table]) -> str:

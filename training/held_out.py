@@ -25,11 +25,13 @@ class HeldOut:
         table: The same prompts and models as a table.
         truth: Their outcomes.
         counts: What was seen, used and left out, JSON-ready.
+        source: The table that they were taken from.
     """
 
     table: Table
     truth: Truth
     counts: dict[str, Any]
+    source: Table
 
     @property
     def texts(self) -> list[str]:
@@ -83,7 +85,7 @@ def held_out(table: Table, pool: str = "auto") -> HeldOut:
         "models_used": m,
         "models_dropped": [name for i, name in enumerate(names) if i not in set(kept.tolist())],
     }
-    return HeldOut(used, truth, counts)
+    return HeldOut(used, truth, counts, table)
 
 
 def filled_cost(table: Table) -> npt.NDArray[np.float64]:

@@ -25,6 +25,7 @@ from training.validation import EXAMPLES, MAX_BAD_SHARE, RowReport
 
 _MEMORY_LIMIT = "4GB"
 _BODY = re.compile(r"\bb\.")
+_TWICE = "{} that came twice"
 
 _SHAPES: Mapping[str, str] = {
     "decision": """{"chosen": "VARCHAR", "propensity": "DOUBLE", "session": "VARCHAR", "tier": "VARCHAR",
@@ -48,6 +49,10 @@ _CHECKS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("NOT (b.propensity > 0 AND b.propensity <= 1)", "propensity: is not in 0..1"),
         ("coalesce(len(b.candidates), 0) = 0", "candidates: are missing"),
         ("list_position([c.model FOR c IN b.candidates], b.chosen) IS NULL", "chosen: is not among the candidates"),
+        (
+            "list_unique([c.model FOR c IN b.candidates]) < list_count([c.model FOR c IN b.candidates])",
+            "candidates: name a model twice",
+        ),
         ("NOT coalesce(list_min([c.probability FOR c IN b.candidates]) >= 0, false)", "candidates: lack a probability"),
         (
             "NOT coalesce(abs(list_sum([c.probability FOR c IN b.candidates]) - 1) <= 1e-6, false)",
@@ -126,7 +131,7 @@ class LogEvents:
         decisions: One row for each decision in order of time, with its attempts joined.
         feedback: ``decision_id, metric, value, source, time``.
         report: What became of the events.
-        kinds: Good events by kind.
+        kinds: Good events by kind, each once.
     """
 
     decisions: pa.Table
@@ -154,11 +159,8 @@ def read_events(
         TooManyBadRows: Above the bound.
     """
     with checked_log(root, since=since, until=until, max_bad_share=max_bad_share) as (db, report, kinds):
-        different = _rows(db, "SELECT count(DISTINCT decision_id) FROM decision WHERE reason IS NULL")[0][0]
-        repeats = kinds["decision"] - int(different)
-        decisions = _arrow(db, _DECISIONS.format(made=_FIRST if repeats else _ALL))
+        decisions = _arrow(db, _DECISIONS.format(made=_FIRST if _TWICE.format("decision") in report.skipped else _ALL))
         feedback = _arrow(db, FEEDBACK)
-    report = _less_repeats(report, repeats)
     return LogEvents(_in_order(decisions), feedback, report, kinds)  # sorted now that the database's memory is free
 
 
@@ -223,13 +225,6 @@ def _in_order(decisions: pa.Table) -> pa.Table:
     return decisions.sort_by([("time", "ascending"), ("decision_id", "ascending")])
 
 
-def _less_repeats(report: RowReport, repeats: int) -> RowReport:
-    """The report with the decisions that came twice told apart."""
-    if not repeats:
-        return report
-    return RowReport(used=-repeats, skipped={"decision that came twice": repeats}) + report
-
-
 def _open(db: duckdb.DuckDBPyConnection, root: Path, since: float | None) -> None:
     """Makes the view ``events`` of all files from the day of ``since`` on."""
     first = "" if since is None else f"day={datetime.fromtimestamp(since, UTC):%Y-%m-%d}"
@@ -279,14 +274,15 @@ def _parse(db: duckdb.DuckDBPyConnection, window: tuple[float | None, float | No
     outside = f"kind = 'decision' AND (time < '{low}'::DOUBLE OR time >= '{high}'::DOUBLE)"
     db.execute(
         f"""CREATE TEMP TABLE parsed AS
-        SELECT *, CASE WHEN NOT valid THEN 'body: is not JSON' WHEN decision_id = '' THEN 'decision_id: is missing'
+        SELECT * EXCLUDE (event), hash(CASE WHEN kind = 'decision' THEN decision_id ELSE event END) AS event,
+            CASE WHEN NOT valid THEN 'body: is not JSON' WHEN decision_id = '' THEN 'decision_id: is missing'
             WHEN NOT isfinite(time) THEN 'time: is not finite' {" ".join(reasons)} END AS reason
-        FROM (SELECT file, row, kind, decision_id, time, json_valid(body) AS valid, {", ".join(bodies)}
+        FROM (SELECT file, row, kind, id AS event, decision_id, time, json_valid(body) AS valid, {", ".join(bodies)}
             FROM events WHERE NOT ({outside}))"""  # noqa: S608 - our own texts
     )
     for kind in _SHAPES:
         db.execute(
-            f"CREATE TEMP VIEW {kind} AS SELECT file, row, decision_id, time, {kind}_body AS b, reason"  # noqa: S608
+            f"CREATE TEMP VIEW {kind} AS SELECT file, row, event, decision_id, time, {kind}_body AS b, reason"  # noqa: S608
             f" FROM parsed WHERE kind = '{kind}'"
         )
 
@@ -294,7 +290,9 @@ def _parse(db: duckdb.DuckDBPyConnection, window: tuple[float | None, float | No
 def _report(db: duckdb.DuckDBPyConnection, kind: str) -> RowReport:
     """Counts of a parsed kind, with the first rejected events."""
     counts: dict[str | None, int] = dict(_rows(db, f"SELECT reason, count(*) FROM {kind} GROUP BY reason"))  # noqa: S608
-    used = counts.pop(None, 0)
+    good = counts.pop(None, 0)
+    used = int(_rows(db, f"SELECT count(DISTINCT event) FROM {kind} WHERE reason IS NULL")[0][0])  # noqa: S608
+    skipped = {_TWICE.format(kind): good - used} if good > used else {}
     rejected = {f"{kind}.{reason}": count for reason, count in counts.items()}
     bad = _rows(
         db,
@@ -305,7 +303,8 @@ def _report(db: duckdb.DuckDBPyConnection, kind: str) -> RowReport:
     for file, row, reason in bad:
         member, _, why = str(reason).partition(": ")
         examples.append(RowError(why, file=str(file), row=int(row), field=f"{kind}.{member}"))
-    return RowReport(seen=used + sum(counts.values()), used=used, rejected=rejected, examples=tuple(examples))
+    seen = good + sum(counts.values())
+    return RowReport(seen=seen, used=used, rejected=rejected, skipped=skipped, examples=tuple(examples))
 
 
 def _unknown_kinds(db: duckdb.DuckDBPyConnection) -> RowReport:

@@ -109,7 +109,7 @@ def cost_at_quality(cost: Floats, quality: Floats, ref: Reference, target: float
         target: Share of the best single model's quality, e.g. 0.95.
 
     Returns:
-        A share ≥ 0 on the router's hull; NaN where the quality is not reached at all.
+        A share ≥ 0 on the router's hull; NaN where the quality is not reached at all, or the best model is free.
     """
     return _hull_cost(*_offered(cost, quality, ref), ref, target)
 
@@ -118,27 +118,32 @@ def _hull_cost(xs: Floats, ys: Floats, ref: Reference, target: float) -> float:
     wanted = target * ref.best_quality
     if ys[-1] < wanted - 1e-12:
         return float("nan")
-    return float(np.interp(min(wanted, ys[-1]), ys, xs)) / ref.best_cost
+    return _share(float(np.interp(min(wanted, ys[-1]), ys, xs)), ref.best_cost)
+
+
+def _share(part: float, whole: float) -> float:
+    """The quotient; NaN where there is no whole: a best model that is free, or qualities that are all 0."""
+    return part / whole if whole else float("nan")
 
 
 def cost_save(cost: Floats, quality: Floats, ref: Reference) -> float:
     """CostSave = max(1 − Cost/Cost_best) over settings with quality ≥ the best single model's (LLMRouterBench).
 
     Returns:
-        At most 1; NaN where no setting reaches that quality.
+        At most 1; NaN where no setting reaches that quality, or the best model is free.
     """
     good = quality >= ref.best_quality - 1e-12
-    return float(1.0 - cost[good].min() / ref.best_cost) if good.any() else float("nan")
+    return 1.0 - _share(float(cost[good].min()), ref.best_cost) if good.any() else float("nan")
 
 
 def perf_gain(quality: Floats, ref: Reference) -> float:
-    """PerfGain = max over settings of quality/quality_best − 1 (LLMRouterBench)."""
-    return float(quality.max() / ref.best_quality - 1.0)
+    """PerfGain = max over settings of quality/quality_best − 1 (LLMRouterBench); NaN where all models score 0."""
+    return _share(float(quality.max()), ref.best_quality) - 1.0
 
 
 def gap_oracle(quality: Floats, ref: Reference) -> float:
-    """Gap@Oracle = 1 − quality/quality_oracle at the router's best setting (LLMRouterBench)."""
-    return float(1.0 - quality.max() / ref.oracle_quality)
+    """Gap@Oracle = 1 − quality/quality_oracle at the router's best setting (LLMRouterBench); NaN as above."""
+    return 1.0 - _share(float(quality.max()), ref.oracle_quality)
 
 
 def frontier_metrics(cost: Floats, quality: Floats, ref: Reference) -> dict[str, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from router_runtime.bundle import Bundle, open_bundle
-from router_runtime.bundle_writer import install_bundle
+from router_runtime.bundle_writer import install_bundle, require_bundle_place
 from router_runtime.errors import BundleTampered, ConfigError
 from training.retrain.state import State, read_json, write_durably
 from training.retrain.window import iso
@@ -57,11 +57,15 @@ class Promoter:
         served: Folder that the runtime watches.
         state: Where an unfinished promotion is written down.
         observe: Told the name of each step before it is taken.
+
+    Raises:
+        ConfigError: Where ``served`` holds something that is no bundle.
     """
 
     def __init__(
         self, tracker: Tracker, served: Path, state: State, observe: Callable[[str], None] = lambda _step: None
     ) -> None:
+        require_bundle_place(served)
         self.tracker, self.served, self.state, self._observe = tracker, served, state, observe
 
     @property

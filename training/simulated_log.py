@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from router_runtime.errors import ConfigError
 from router_runtime.features import extract
 from router_runtime.keeping import WITH_FEATURES, kept_features, kept_text
 from router_runtime.messages import Request
 from router_runtime.records import Attempt, Candidate, Decision, Feedback, TaskProfile, to_dict, uuid7
+from router_runtime.stores.spool import spool_files
 from training.dataset import Table
-from training.event_log import events_table, write_events
+from training.event_log import events_table, sealed_files, write_events
 from training.simulate import NOBODY, Simulated, draw
 from training.simulated_feedback import Signals, signals
 from training.simulated_world import Floats, Ints, SimulationSettings, day_policy, day_utility
@@ -53,9 +55,11 @@ def simulate(
         What ``truth.json`` holds.
 
     Raises:
-        ConfigError: Where ``n`` is below 1.
+        ConfigError: Where ``n`` is below 1, or ``out`` holds another log: both would be read as one, with the truth of
+            neither.
         DataError: Where the table has nothing to decide on.
     """
+    _require_place(out, settings, n, seed)
     drawn = draw(table, settings, n, seed)
     rng = np.random.default_rng([seed, 3])
     writer = _Writer(drawn)
@@ -69,6 +73,20 @@ def simulate(
     truth = {"seed": seed, "settings": asdict(settings), **drawn.truth()}
     (out / TRUTH_FILE).write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
     return truth
+
+
+def _require_place(out: Path, settings: SimulationSettings, n: int, seed: int) -> None:
+    """The same simulation may be written again, over itself: its files have the same names."""
+    if not sealed_files(out) and not spool_files(out):
+        return
+    try:
+        there = json.loads((out / TRUTH_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        there = {}
+    if not isinstance(there, dict) or any(
+        there.get(name) != value for name, value in (("seed", seed), ("settings", asdict(settings)), ("decisions", n))
+    ):
+        raise ConfigError(f"{out} holds another log already; name another folder, or remove that one")
 
 
 class _Writer:

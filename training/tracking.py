@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,9 @@ os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault(
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
+)  # its own 7 wait four minutes for a server that is not there
 
 import mlflow
 import mlflow.onnx
@@ -30,8 +34,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Schema, TensorSpec
+from sqlalchemy.exc import SQLAlchemyError
 
-from router_runtime.errors import ConfigError
+from router_runtime.errors import ConfigError, StoreError
 from training.run_record import MODEL, Registered, RunRecord, Version
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -41,18 +46,8 @@ BUNDLE_FOLDER = "bundle"
 REQUIREMENTS = ["onnxruntime", "numpy"]
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """MLflow without its chatter, and without two warnings about its own code, which are not ours to heed.
-
-    Its ORM models use a loader that SQLAlchemy 2.1 deprecates; its own ``predict`` is annotated with Any.
-    """
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*``noload`` loader strategy is deprecated")
-        warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
-        yield
+_PASSWORD = re.compile(r"//[^/@]*@")
+_NOT_IN_NAMES = re.compile(r"[^\w\-. :]")
 
 
 class Tracker:
@@ -64,9 +59,30 @@ class Tracker:
 
     def __init__(self, uri: str | None = None) -> None:
         self.uri = _absolute(uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI)
-        with self._alone(), _quiet():
+        with self._alone(), self._talking():
             self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self._experiment = self._find_experiment()
+
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[None]:
+        """MLflow without its chatter, without two warnings about its own code, and with errors of our own.
+
+        Its ORM models use a loader that SQLAlchemy 2.1 deprecates; its own ``predict`` is annotated with Any.
+
+        Raises:
+            StoreError: Where MLflow or its database fails.
+        """
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*``noload`` loader strategy is deprecated")
+            warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")
+            try:
+                yield
+            except (MlflowException, SQLAlchemyError) as error:
+                shown = _PASSWORD.sub("//", self.uri)
+                first = _PASSWORD.sub("//", str(error).strip().partition("\n")[0][:300])
+                raise StoreError(f"MLflow at {shown}: {first} (MLFLOW_TRACKING_URI names another)") from error
 
     def _find_experiment(self) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)
@@ -100,7 +116,7 @@ class Tracker:
             fingerprint: The bundle's sha256, kept as the tag ``bundle_sha256``.
             alias: What shall point to it; by default ``champion`` where there is none yet, else ``challenger``.
         """
-        with _quiet(), self._run(name, record) as run_id:
+        with self._talking(), self._run(name, record) as run_id:
             model_id, source = self._log_bundle(bundle)
             tags = {"bundle_sha256": fingerprint, **record.tags}
             with self._alone():
@@ -112,7 +128,7 @@ class Tracker:
 
     def log(self, name: str, record: RunRecord) -> str:
         """Logs a run without a version (a comparison); returns its id."""
-        with _quiet(), self._run(name, record) as run_id:
+        with self._talking(), self._run(name, record) as run_id:
             return run_id
 
     @contextlib.contextmanager
@@ -126,7 +142,7 @@ class Tracker:
 
     def _log_record(self, run_id: str, record: RunRecord) -> None:
         now = int(mlflow.utils.time.get_current_time_millis())
-        metrics = [Metric(key, value, now, 0) for key, value in record.metrics.items()]
+        metrics = [Metric(key, value, now, 0) for key, value in _named(record.metrics).items()]
         params = [Param(key, value[:500]) for key, value in record.params.items()]
         tags = [RunTag(key, value) for key, value in record.tags.items()]
         # MLflow takes at most 1,000 metrics and 100 params or tags at once.
@@ -166,7 +182,7 @@ class Tracker:
 
     def version(self, reference: str) -> Version | None:
         """The version of a number or an alias; None where there is none."""
-        with _quiet():
+        with self._talking():
             try:
                 found = (
                     self._client.get_model_version(MODEL, reference)
@@ -181,46 +197,46 @@ class Tracker:
 
     def tagged(self, tag: str, value: str) -> list[Version]:
         """The versions with a tag, newest first."""
-        with _quiet():
+        with self._talking():
             found = self._client.search_model_versions(f"name = '{MODEL}' AND tags.{tag} = '{value}'")
         numbers = sorted((int(one.version) for one in found), reverse=True)
         return [version for number in numbers if (version := self.version(str(number))) is not None]
 
     def newest(self) -> Version | None:
         """The version with the highest number."""
-        with _quiet():
+        with self._talking():
             found = self._client.search_model_versions(f"name = '{MODEL}'", order_by=["version_number DESC"])
         return self.version(str(max(int(one.version) for one in found))) if found else None
 
     def tag(self, number: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a version."""
-        with _quiet():
+        with self._talking():
             for key, value in tags.items():
                 self._client.set_model_version_tag(MODEL, number, key, value)
 
     def tag_model(self, key: str, value: str) -> None:
         """Sets a tag of the registered model itself: what happened, whichever version it was about."""
-        with _quiet():
+        with self._talking():
             self._client.set_registered_model_tag(MODEL, key, value)
 
     def model_tags(self) -> dict[str, str]:
         """Tags of the registered model."""
-        with _quiet():
+        with self._talking():
             return dict(self._client.get_registered_model(MODEL).tags)
 
     def point(self, alias: str, number: str) -> None:
         """Lets ``alias`` point to a version, in one step."""
-        with _quiet(), self._alone():
+        with self._talking(), self._alone():
             self._client.set_registered_model_alias(MODEL, alias, number)
 
     def unpoint(self, alias: str) -> None:
         """Removes an alias; nothing happens where there is none."""
-        with _quiet(), self._alone():
+        with self._talking(), self._alone():
             self._client.delete_registered_model_alias(MODEL, alias)
 
     def end_stale(self, tag: str, value: str) -> None:
         """Marks runs with a tag that a killed process left running as killed."""
-        with _quiet():
+        with self._talking():
             wanted = f"tags.{tag} = '{value}' AND attributes.status = 'RUNNING'"
             for run in self._client.search_runs([self._experiment], wanted):
                 self._client.set_terminated(run.info.run_id, "KILLED")
@@ -238,13 +254,26 @@ class Tracker:
         found = self.version(reference)
         if found is None:
             raise ConfigError(f"no version or alias {reference!r} of {MODEL} in {self.uri}, and no folder of that name")
-        with _quiet():
+        with self._talking():
             mlflow.set_tracking_uri(self.uri)
             mlflow.set_registry_uri(self.uri)
             place = mlflow.artifacts.download_artifacts(
                 artifact_uri=f"models:/{MODEL}/{found.number}", dst_path=str(folder)
             )
         return Path(place) / BUNDLE_FOLDER
+
+
+def _named(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics by names that MLflow takes: a count's name holds the reason, and that any sign, of why rows were left."""
+    found: dict[str, float] = {}
+    for key, value in metrics.items():
+        name = whole = _NOT_IN_NAMES.sub("_", key)[:240].strip()
+        twins = 1
+        while name in found:
+            twins += 1
+            name = f"{whole} {twins}"
+        found[name] = value
+    return found
 
 
 def _signature(graph: onnx.ModelProto) -> ModelSignature:

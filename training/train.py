@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from router_runtime.bundle import Bundle, open_bundle
-from router_runtime.bundle_writer import write_bundle
+from router_runtime.bundle_writer import require_bundle_place, write_bundle
 from router_runtime.errors import TooFewRows
 from router_runtime.features import Features
 from training.crossval import Folds, Learn, baselines_out_of_fold, out_of_fold, restrict, restrict_all
-from training.dataset import Table, among
+from training.dataset import Table, labelled_part
 from training.evaluate import evaluate_predictions
 from training.export import export_graph
 from training.feature_matrix import AnyFeatures, featurise
@@ -124,9 +124,11 @@ def train(
         progress: Says what is being done.
 
     Raises:
+        ConfigError: Where ``out`` holds something that is no bundle.
         TooFewRows: Where fewer than :data:`MIN_LABELS` labelled rows are left.
         ParityError: Where the graph does not predict what was fitted.
     """
+    require_bundle_place(out)
     usable, answered, rows = usable_rows(table, counts or {})
     progress.say(f"{rows['rows_used']} of {rows['rows_seen']} rows are used, {len(usable.prompts)} prompts")
     known = _features(usable, progress) if features is None else features.take(answered)
@@ -153,24 +155,19 @@ def _features(table: Table, progress: Progress) -> AnyFeatures:
 
 def usable_rows(table: Table, counted: Mapping[str, int]) -> tuple[Table, npt.NDArray[np.bool_], dict[str, int]]:
     """The labelled rows, which prompts [n] they are of, and how many rows there were of each kind."""
-    labelled = table.outcomes["quality"].notna().to_numpy()
-    known = among(table.outcomes["prompt_id"], table.prompts["prompt_id"])
-    known &= among(table.outcomes["model"], table.models["model"])
-    outcomes = table.outcomes[labelled & known].reset_index(drop=True)
+    usable, answered = labelled_part(table)
+    labelled, used = int(table.outcomes["quality"].notna().sum()), len(usable.outcomes)
     rows = {
         "rows_seen": len(table.outcomes),
         **counted,
-        "rows_labelled": int(labelled.sum()),
-        "rows_used": len(outcomes),
-        "rows_dropped_unlabelled": int((~labelled).sum()),
-        "rows_dropped_unknown_prompt_or_model": int((labelled & ~known).sum()),
+        "rows_labelled": labelled,
+        "rows_used": used,
+        "rows_dropped_unlabelled": len(table.outcomes) - labelled,
+        "rows_dropped_unknown_prompt_or_model": labelled - used,
     }
-    if len(outcomes) < MIN_LABELS:
-        raise TooFewRows(
-            f"{table.name}: {len(outcomes)} labelled rows are usable, {MIN_LABELS - len(outcomes)} more are needed"
-        )
-    answered = among(table.prompts["prompt_id"], outcomes["prompt_id"])
-    return replace(table, outcomes=outcomes).take(answered), answered, rows
+    if used < MIN_LABELS:
+        raise TooFewRows(f"{table.name}: {used} labelled rows are usable, {MIN_LABELS - used} more are needed")
+    return usable, answered, rows
 
 
 def measure(

@@ -154,7 +154,7 @@ def leave_one_model_out(bench: Bench, name: str) -> dict:
     """The same for each model of a table in turn, learnt from the others; AIQ averaged over the models left out."""
     held = held_out(load_table(bench.data / name), "core")
     rows = grouped_folds(held.truth.groups, bench.folds, bench.seed) == 0
-    seen, unseen = held.table.take(~rows), HeldOut(held.table.take(rows), held.truth.take(rows), held.counts)
+    seen, unseen = held.table.take(~rows), replace(held, table=held.table.take(rows), truth=held.truth.take(rows))
     features, priors = features_of(unseen.texts), declared(held)
     race = Race(Field(unseen.truth), replicates=REPLICATES, seed=bench.seed)
     gains, each = [], {}

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from router_runtime import bundle as bundles
 from router_runtime.bundle import newest_that_opens, open_bundle
-from router_runtime.bundle_writer import write_bundle
-from router_runtime.errors import BundleError, BundleFormatError, BundleTampered, BundleUnsafe
+from router_runtime.bundle_writer import install_bundle, write_bundle
+from router_runtime.errors import BundleError, BundleFormatError, BundleTampered, BundleUnsafe, ConfigError
 from router_runtime.features import STRUCTURAL
 from router_runtime.onnx_guard import ALLOWED_OPS, check_graph
 
@@ -200,6 +200,19 @@ def test_a_bundle_that_would_not_open_is_not_written(bundle, tmp_path):
     with pytest.raises(BundleFormatError, match="plain JSON"):
         write_bundle(target, bundle.onnx, {**bundle.manifest.raw, "metrics": {"x": float("nan")}}, "card")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_bundle_is_replaced(bundle, bundle_folder, tmp_path):
+    (tmp_path / "models" / "other").mkdir(parents=True)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds other, which is no part of a bundle"):
+        write_bundle(tmp_path / "models", bundle.onnx, bundle.manifest.raw, "card")
+    with pytest.raises(ConfigError, match=r"notes\.txt is a file"):
+        install_bundle(bundle_folder, tmp_path / "notes.txt")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["models", "notes.txt", "other"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert install_bundle(bundle_folder, empty).version == install_bundle(bundle_folder, empty).version
 
 
 def test_writers_at_once_leave_one_whole_bundle(bundle, tmp_path):

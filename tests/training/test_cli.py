@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -94,6 +95,49 @@ def test_errors_are_one_line_and_exit_codes_tell_usage_from_failure(tmp_path, ca
     assert "unknown command" in capsys.readouterr().err
     assert main(["train"]) == 2
     assert main([]) == 2
+    for wrong in (["--folds", "1"], ["--seed", "-1"], ["--seed", "x"]):
+        capsys.readouterr()
+        assert main(["train", "--table", str(tmp_path), *wrong]) == 2
+        assert f"argument {wrong[0]}: " in capsys.readouterr().err
+
+
+def test_an_interrupt_is_one_line(monkeypatch, capsys):
+    def interrupted(_name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.cli.load_command", interrupted)
+    assert main(["train"]) == 1
+    assert capsys.readouterr().err == "interrupted; run the same command again\n"
+
+
+@pytest.mark.parametrize("left_out", ["an outcome", "a model"])
+def test_training_figures_are_told_from_held_out_ones_on_any_table(tmp_path, capsys, left_out):
+    table = small_table(120)
+    if left_out == "an outcome":
+        table = replace(table, outcomes=table.outcomes.iloc[1:])
+    else:
+        table.models["core_pool"] = table.models["model"] != "middle"
+    seen, bundle = save(table, tmp_path / "seen"), str(tmp_path / "bundle")
+    arguments = ["--table", str(seen), "--quiet"]
+    assert main(["train", *arguments, "--out", bundle, "--no-mlflow", "--baselines", "none"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "--bundle", bundle, *arguments, "--json", "--replicates", "5"]) == 0
+    assert document(capsys)["trained_on_this_table"]
+    assert main(["compare", bundle, bundle, *arguments, "--json", "--replicates", "5", "--no-log"]) == 0
+    assert document(capsys)["a"]["trained_on_this_table"]
+
+
+def test_baselines_of_a_table_that_lacks_a_model_are_refused_by_its_name(world, tmp_path, capsys):
+    folder, _, held = world
+    table = small_table(100)
+    lacking = replace(
+        table,
+        models=table.models[table.models["model"] != "dear"],
+        outcomes=table.outcomes[table.outcomes["model"] != "dear"],
+    )
+    arguments = ["--table", str(held), "--train-table", str(save(lacking, tmp_path / "lacking")), "--quiet"]
+    assert main(["evaluate", "--bundle", str(folder / "bundle"), *arguments]) == 1
+    assert "has no complete outcomes of dear" in capsys.readouterr().err
 
 
 def test_help_of_every_command_shows_examples(capsys):
@@ -132,5 +176,10 @@ def test_simulate_writes_a_log_and_its_truth(tmp_path, capsys):
     assert truth["decisions"] == 200
     assert truth["policy_value"] == truth["uniform"]
     assert list((tmp_path / "log").rglob("*.parquet"))
-    assert main([*arguments, "--epsilon", "2", "--quiet"]) == 2
+    assert main([*arguments, "--quiet"]) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--seed", "1", "--quiet"]) == 2
+    assert "holds another log already" in capsys.readouterr().err
+    elsewhere = [*arguments[:-1], str(tmp_path / "elsewhere")]
+    assert main([*elsewhere, "--epsilon", "2", "--quiet"]) == 2
     assert "epsilon is 2.0" in capsys.readouterr().err

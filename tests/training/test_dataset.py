@@ -79,25 +79,27 @@ def test_a_cost_that_nothing_tells_stays_unknown_and_counted():
     assert found.report.filled == {"cost_usd unknown": 30}
 
 
-def test_exact_repeats_are_dropped_and_conflicts_averaged():
+def test_outcomes_of_a_pair_are_averaged_and_equal_ones_count_as_often_as_they_come():
     table = small_table(10)
-    first = table.outcomes.iloc[[0]]
-    other = first.assign(quality=1 - first["quality"])
-    outcomes = pd.concat([table.outcomes, first, other], ignore_index=True)
+    first = table.outcomes.iloc[[0]].assign(quality=1.0)
+    rest = [first, first, first.assign(quality=0.0)]
+    outcomes = pd.concat([first, table.outcomes.iloc[1:], *rest], ignore_index=True)
     found = checked_table(table.prompts, outcomes, table.models, name="t", source="there")
-    assert found.report.skipped == {
-        "exact repeat of an outcome": 1,
-        "averaged with another outcome of the same pair": 1,
-    }
-    assert found.matrix("quality")[0, 0] == 0.5
+    assert found.report.skipped == {"averaged with another outcome of the same pair": 3}
+    assert found.matrix("quality")[0, 0] == 0.75
     assert found.report.used == len(found.outcomes) == 30
 
 
-def test_another_text_under_the_same_id_is_rejected():
+def test_another_text_under_the_same_id_is_rejected_with_the_outcomes_of_that_id():
     table = small_table(100)
     prompts = pd.concat([table.prompts, table.prompts.iloc[[0]].assign(text="other"), table.prompts.iloc[[1]]])
     found = checked_table(prompts, table.outcomes, table.models, name="t", source="there")
     assert found.prompts["text"].tolist() == table.prompts["text"].tolist()
+    assert np.isnan(found.matrix("quality")[0]).all()
+    assert found.report.rejected == {
+        "prompt_id: stands for several texts": 3,
+        "prompts.prompt_id: stands for another text already": 1,
+    }
 
 
 def test_labels_and_groups_may_be_missing():

@@ -85,3 +85,11 @@ def test_decisions_without_predictions_can_be_evaluated():
     blind = replace(log, predicted_quality=np.full((1500, 4), np.nan), predicted_cost=np.full((1500, 4), np.nan))
     report = evaluate_policy(blind, POLICY[rows], SETTINGS)
     assert report["policy_value"]["dr"]["value"] == pytest.approx(BANDIT.value(POLICY), abs=0.1)
+
+
+def test_a_log_without_costs_still_values_quality():
+    log, rows = logged(BANDIT.epsilon(0.4), 1500, seed=0)
+    report = evaluate_policy(replace(log, cost=np.full(1500, np.nan)), POLICY[rows], SETTINGS)
+    assert within(report["policy_value"][report["headline"]], truths(POLICY)[0])
+    assert report["cost"] is report["utility"] is None
+    assert "cost     unknown: the log holds no cost" in report_text(report)

@@ -289,6 +289,30 @@ def test_a_mapping_that_is_not_valid_is_refused_with_its_place(text, message):
         parse_mapping(text.encode(), "m.yaml")
 
 
+def test_a_quote_that_is_not_closed_stops_the_file_with_its_place(tmp_path):
+    mapping = tmp_path / "map.yaml"
+    mapping.write_text("{prompt: q, model: m, quality: s}")
+    lines = ["q,m,s", *(f"question {n},m{n % 2},1" for n in range(50))]
+    lines[20] = 'question 19,"m1,1'
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"not CSV after line 20 .*a quote not closed"):
+        import_file("mapped", tmp_path / "mine.csv", mapping)
+
+
+def test_a_row_of_another_text_under_a_known_id_is_rejected_with_its_outcome(tmp_path):
+    mapping = tmp_path / "map.yaml"
+    mapping.write_text("{prompt: q, model: m, quality: s, prompt_id: id}")
+    rows = [{"q": f"question {n}", "m": f"m{n % 2}", "s": 1, "id": n // 2} for n in range(60)]
+    for place in (3, 5):
+        rows[place]["s"] = 0
+    texts = [{**row, "q": f"question {row['id']}"} for row in rows]
+    texts[3]["q"] = "another question"
+    table = import_file("mapped", write(tmp_path / "mine.jsonl", texts), mapping)
+    assert table.report.rejected == {"prompt_id: stands for another text already": 1}
+    assert np.isnan(table.matrix("quality")[1, 1])
+    assert table.matrix("quality")[2, 1] == 0
+
+
 def test_wrong_kinds_and_files_are_named(tmp_path):
     with pytest.raises(ConfigError, match="kind 'csv' is unknown"):
         import_file("csv", tmp_path / "x.csv")

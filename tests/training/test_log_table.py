@@ -123,6 +123,10 @@ def test_unlabelled_decisions_stay_with_weight_0(tmp_path):
         (decision("x", candidates=()), "decision.candidates: are missing"),
         (decision("x", chosen="c"), "decision.chosen: is not among the candidates"),
         (decision("x", candidates=(candidate("a", 0.8),)), "decision.candidates: probabilities do not sum to 1"),
+        (
+            decision("x", candidates=(candidate("a", 0.8), candidate("b", 0.1), candidate("b", 0.1))),
+            "decision.candidates: name a model twice",
+        ),
         (attempt("d000", index=3, cost_usd=-1.0), "attempt.cost_usd: is not a finite number from 0"),
         (attempt("d000", index=3, input_tokens=-1), "attempt.tokens: are below 0"),
         (thumbs("d000", 1.5), "feedback.value: is not in 0..1"),
@@ -164,7 +168,9 @@ def test_events_that_come_twice_count_once(tmp_path):
     write(tmp_path, good(), name="00000000-0000-7000-8000-000000000002")
     log = load_log(tmp_path)
     assert len(log.decisions) == 40
-    assert log.table.report.skipped["decision that came twice"] == 40
+    for kind in ("decision", "attempt", "feedback"):
+        assert log.table.report.skipped[f"{kind} that came twice"] == 40
+    assert (log.table.report.seen, log.table.report.used) == (240, 120)
     assert (log.decisions["attempts"] == 1).all()
 
 

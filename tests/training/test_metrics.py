@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -120,3 +122,13 @@ def test_regret_by_hand():
     quality, cost = np.array([[1.0, 1.0], [0.0, 1.0]]), np.array([[1.0, 3.0], [1.0, 3.0]])
     # λ = .1: utilities .9/.7 and −.1/.7; taking the second model costs .2 on the first prompt and nothing on the other.
     assert regret(quality, cost, np.array([1, 1]), 0.1) == pytest.approx([0.2, 0.0])
+
+
+def test_a_share_of_nothing_is_not_defined():
+    free = replace(REF, best_cost=0.0)
+    found = frontier_metrics(np.array([0.0, 1.0]), np.array([0.8, 0.9]), free)
+    assert np.isnan([found["cost_save"], found["cost_at_quality.95"]]).all()
+    assert found["perf_gain"] == pytest.approx(0.125)
+    none = Reference(1.0, 0.0, 1.0, 0.0, 2.0, 0.0)
+    found = frontier_metrics(np.array([1.0]), np.array([0.0]), none)
+    assert np.isnan([found["perf_gain"], found["gap_oracle"]]).all()

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from router_runtime.errors import ConfigError
+from router_runtime.errors import ConfigError, StoreError
 from tests.training.graph_examples import linear_parts
 from training.export import export_graph
 from training.run_record import MODEL, RunRecord
@@ -82,6 +82,39 @@ def test_nothing_is_registered_when_logging_fails(bundle, uri):
     with pytest.raises(FileNotFoundError):
         tracker.register("one", RECORD, bundle, "f" * 64)
     assert tracker._client.search_registered_models() == []
+
+
+def test_counts_are_kept_whatever_the_reason_holds(uri):
+    reasons = (
+        "cost_usd from tokens × price",
+        "line: is not JSON (','",
+        "source: is not user, judge",
+        "a/../b",
+        "x" * 400,
+    )
+    twins = {"quality: is in 'a'": 1.0, 'quality: is in "a"': 2.0}
+    metrics = {f"rows.rejected.{reason}": 3.0 for reason in reasons} | twins
+    tracker = Tracker(uri)
+    kept = tracker._client.get_run(tracker.log("odd", RunRecord(metrics=metrics))).data.metrics
+    assert sorted(kept.values()) == [1.0, 2.0] + [3.0] * len(reasons)
+    assert kept["rows.rejected.cost_usd from tokens _ price"] == 3.0
+
+
+@pytest.mark.parametrize(
+    "uri", ["foo://me:secret@bar", "file:///nowhere", "http://me:secret@127.0.0.1:9"], ids=["kind", "files", "away"]
+)
+def test_an_mlflow_that_cannot_be_used_is_one_line_without_its_password(uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(StoreError, match="MLFLOW_TRACKING_URI names another") as refused:
+        Tracker(uri)
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path):
+    (tmp_path / "mlflow.db").write_text("no database")
+    with pytest.raises(StoreError, match=r"mlflow\.db: .*not a database"):
+        Tracker(f"sqlite:///{tmp_path}/mlflow.db")
 
 
 def test_two_processes_at_once_make_one_database_and_one_champion(bundle, tmp_path):

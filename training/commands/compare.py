@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from router_runtime.bundle import Bundle, open_bundle
+from training.commands.numbers import at_least
 from training.compare import Version, compare, comparison_figure, comparison_text, flat_difference
 from training.dataset import load_table
 from training.held_out import held_out
@@ -29,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("b", help="likewise; differences are b − a")
     parser.add_argument("--table", type=Path, required=True, metavar="DIR", help="prompts that neither was trained on")
     parser.add_argument("--pool", choices=["auto", "core", "all"], default="auto", help="models to choose from")
-    parser.add_argument("--replicates", type=int, default=REPLICATES, help="bootstrap replicates")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--replicates", type=at_least(1), default=REPLICATES, help="bootstrap replicates")
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--no-log", action="store_true", help="do not log the comparison in MLflow")
 
 

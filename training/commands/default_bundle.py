@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from router_runtime.errors import BundleFormatError
+from training.commands.numbers import at_least
 from training.commands.train import summary, summary_text
 from training.dataset import load_table
 from training.held_out import select_pool
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("models/default"), metavar="DIR", help="folder of the bundle")
     parser.add_argument("--tables", nargs="+", default=list(TABLES), help="folders in --data")
     parser.add_argument("--measured", type=Path, metavar="JSON", help="quality.json of the benchmark, for the card")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=at_least(0), default=0)
 
 
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:

@@ -10,6 +10,7 @@ from router_runtime import Router
 from router_runtime.cli import render
 from router_runtime.explain import explain
 from router_runtime.records import Decision
+from training.commands.numbers import at_least
 from training.dataset import Table, load_table
 from training.learner import learner, learner_params
 from training.outcome_models import LearnConfig
@@ -67,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     parser.add_argument("--sample", type=Path, default=Path("data/sample"), metavar="DIR", help="table to learn from")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="folder of the bundle")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=at_least(0), default=0)
 
 
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:

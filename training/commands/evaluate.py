@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from router_runtime.bundle import Bundle, open_bundle
-from router_runtime.errors import ConfigError
+from router_runtime.errors import ConfigError, DataError
 from router_runtime.policy import override
 from router_runtime.policy_settings import STRATEGIES, PolicySettings
 from training.baselines import BASELINES, Prompts
+from training.commands.numbers import at_least
 from training.dataset import load_table
 from training.evaluate import evaluate_predictions
 from training.evaluate_agents import agents_text, evaluate_agents
 from training.evaluate_log import evaluate_bundle
 from training.evaluate_log import report_text as log_text
-from training.fingerprints import data_fingerprint
+from training.fingerprints import trained_on
 from training.held_out import HeldOut, held_out
 from training.log_table import load_log
 from training.model_card import METRICS, RIVALS, figure, value_at
@@ -56,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--store", metavar="URL", help="that log by URL: dir:///…, postgresql://… or clickhouse://…")
     parser.add_argument("--train-table", type=Path, metavar="DIR", help="fit the baselines on this table")
     parser.add_argument("--pool", choices=["auto", "core", "all"], default="auto", help="models to choose from")
-    parser.add_argument("--replicates", type=int, default=REPLICATES, help="bootstrap replicates")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--replicates", type=at_least(1), default=REPLICATES, help="bootstrap replicates")
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--strategy", choices=STRATEGIES, help="with --log: how the evaluated policy chooses")
     parser.add_argument("--trade-off", type=float, help="with --log: weight of quality against cost, 0..1")
     parser.add_argument("--quality-target", type=float, help="with --log: for cost-first, 0..1")
@@ -126,7 +127,7 @@ def origin(bundle: Bundle, held: HeldOut) -> dict[str, Any]:
     return {
         "bundle_version": bundle.version,
         "unknown_models": [name for name in held.truth.models if name not in known],
-        "trained_on_this_table": bundle.manifest.fingerprints.get("data_sha256") == data_fingerprint(held.table),
+        "trained_on_this_table": trained_on(bundle, held.source),
     }
 
 
@@ -136,6 +137,9 @@ def fitted_baselines(folder: Path, held: HeldOut, seed: int, progress: Progress)
     table = load_table(folder)
     keep = table.models["model"].isin(models)
     train = held_out(type(table)(table.prompts, table.outcomes, table.models[keep], table.name), "all")
+    lacking = [name for name in models if name not in train.truth.models]
+    if lacking:
+        raise DataError(f"{folder} has no complete outcomes of {lacking[0]}, so no baseline can be fitted on it")
     order = [train.truth.models.index(name) for name in models]
     truth = type(train.truth)(
         train.truth.quality[:, order], train.truth.cost[:, order], train.truth.groups, train.truth.tasks, tuple(models)

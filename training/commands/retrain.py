@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry
+from training.commands.numbers import at_least
 from training.gate import GateRules, Priority
 from training.progress import Progress
 from training.retrain.job import OUTCOMES, Config, Job, Outcome
@@ -42,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--until", metavar="TIME", help="a day or moment, or 'now' (default: the last midnight, UTC)")
     add_places(parser)
     parser.add_argument("--registry", type=Path, default=DEFAULT_REGISTRY, help="how both routers choose")
-    parser.add_argument("--folds", type=int, default=Config.folds, help="folds of sessions that are held out in turn")
-    parser.add_argument("--min-rows", type=int, default=Config.min_rows, help="labelled decisions needed")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folds", type=at_least(2), default=Config.folds, help="folds of sessions held out in turn")
+    parser.add_argument("--min-rows", type=at_least(1), default=Config.min_rows, help="labelled decisions needed")
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--force", action="store_true", help="another version, though the window has one")
     parser.add_argument("--no-report", action="store_true", help="write no report of the window")
     parser.add_argument("--dry-run", action="store_true", help="read, check and count; write nothing")

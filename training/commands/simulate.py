@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from router_runtime.keeping import LogPrompts
+from training.commands.numbers import at_least
 from training.dataset import load_table
 from training.progress import Progress
 from training.simulated_log import simulate
@@ -28,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments; every number of :class:`SimulationSettings` has one."""
     parser.add_argument("--table", type=Path, required=True, metavar="DIR", help="full-information table")
     parser.add_argument("--policy", choices=list(POLICIES), default="epsilon", help="the router that writes the log")
-    parser.add_argument("--n", type=int, required=True, help="decisions")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--n", type=at_least(1), required=True, help="decisions")
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--out", type=Path, required=True, metavar="LOG_DIR", help="folder of the log")
     parser.add_argument("--log-prompts", choices=get_args(LogPrompts), default="full")
     for entry in fields(SimulationSettings):

@@ -8,6 +8,7 @@ from typing import Any
 
 from training.baselines import BASELINES
 from training.commands.evaluate import report_text
+from training.commands.numbers import at_least
 from training.learner import learner, learner_params
 from training.outcome_models import LearnConfig
 from training.progress import Progress
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     add_sources(parser)
     parser.add_argument("--out", type=Path, default=Path("models/latest"), metavar="DIR", help="folder of the bundle")
-    parser.add_argument("--folds", type=int, default=5, help="folds of the split by group")
+    parser.add_argument("--folds", type=at_least(2), default=5, help="folds of the split by group")
     parser.add_argument("--every-fold", action="store_true", help="hold out every fold in turn, not only one")
     parser.add_argument(
         "--baselines",
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"fitted beside it: fast = {', '.join(FAST_BASELINES)}; all = {', '.join(BASELINES)}",
     )
     parser.add_argument("--pool", choices=["auto", "core", "all"], default="auto", help="models to measure on")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--no-mlflow", action="store_true", help="write the bundle only")
 
 

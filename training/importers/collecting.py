@@ -75,6 +75,7 @@ class Collector:
     rejected: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     examples: list[RowError] = field(default_factory=list)
+    _texts: dict[str, str] = field(default_factory=dict)
 
     def collect(self, rows: Iterable[tuple[int, Row | RowError]], convert: Convert) -> None:
         """Converts every row; a row that cannot be is rejected and the rest goes on."""
@@ -91,8 +92,17 @@ class Collector:
             if isinstance(found, Skip):
                 self.skipped[found.rule] += 1
                 continue
-            self.outcomes.extend(found)
+            made = list(found)
+            if not all(self._same_text(one) for one in made):
+                reason = "stands for another text already"
+                self._reject(RowError(reason, file=self.file, row=place, field="prompt_id"))
+                continue
+            self.outcomes.extend(made)
             self.used += 1
+
+    def _same_text(self, one: Outcome) -> bool:
+        """Whether its id, where it has one, stands for this very text; the first text of an id holds."""
+        return one.prompt_id is None or self._texts.setdefault(one.prompt_id, one.text) == one.text
 
     def _reject(self, error: RowError) -> None:
         self.rejected[f"{error.field}: {error.reason}"] += 1

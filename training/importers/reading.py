@@ -82,13 +82,16 @@ def _json(path: Path) -> Iterator[tuple[int, Row | RowError]]:
 
 def _csv(path: Path) -> Iterator[tuple[int, Row | RowError]]:
     csv.field_size_limit(_FIELD_BYTES)  # the module's own limit of 128 kB is below what a prompt may have
+    line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=False)
+            # Strict, or one quote that is not closed makes a single field of the whole rest of the file.
+            reader = csv.reader(file, strict=True)
             header = next(reader, [])
             if len(set(header)) < len(header):
                 raise DataError(f"{path} names a column twice in its header")
             for number, values in enumerate((row for row in reader if row), 1):
+                line = reader.line_num
                 if len(values) != len(header):
                     reason = f"has {len(values)} fields, the header has {len(header)}"
                     yield number, RowError(reason, file=path.name, row=number, field="line")
@@ -97,7 +100,9 @@ def _csv(path: Path) -> Iterator[tuple[int, Row | RowError]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8; save it as UTF-8") from error
     except csv.Error as error:
-        raise DataError(f"{path} is not CSV ({error})") from error
+        raise DataError(
+            f"{path} is not CSV after line {line} ({error}): is a quote not closed, or not doubled?"
+        ) from error
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Row | RowError]]:

@@ -79,9 +79,16 @@ class LoggedDecisions:
                 f"({self.logging_dist[row, self.action[row]]:.6f})"
             )
 
-    def bandit(self, reward: Floats) -> BanditLog:
-        """A bandit log of ``reward`` [n], rows without one weighed out (:func:`label_weights`)."""
-        weights = label_weights(np.isfinite(reward), self.action, len(self.models))
+    def bandit(self, reward: Floats, name: str = "label") -> BanditLog:
+        """A bandit log of ``reward`` [n], called ``name``; rows without one weighed out (:func:`label_weights`).
+
+        Raises:
+            DataError: Where no row has one.
+        """
+        known = np.isfinite(reward)
+        if not known.any():
+            raise DataError(f"no decision of the log has a {name}, so nothing can be evaluated")
+        weights = label_weights(known, self.action, len(self.models))
         return BanditLog(self.action, reward, self.pscore, self.session, weights)
 
 

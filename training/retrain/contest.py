@@ -151,7 +151,7 @@ class _Sides:
 
     def cost(self, log: LogTable, seed: int) -> Comparison:
         """By a ridge on the prompts and on what the logging router expected to pay."""
-        bandit = self._log.bandit(self._log.cost)
+        bandit = self._log.bandit(self._log.cost, "cost")
         features = prompt_features(log.features.distinct, seed=seed)[log.features.code]
         prior = self._log.predicted_cost if np.isfinite(self._log.predicted_cost).any() else None
         fold = assign_folds(self._log.session, 5, seed)

@@ -31,6 +31,16 @@ def iso(time: float) -> str:
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _start(since: str, end: float) -> float:
+    span = _SPAN.fullmatch(since)
+    if span is None:
+        return moment(since, "--since")
+    start = end - float(span[1]) * _UNITS[span[2]]
+    if start < 0:
+        raise ConfigError(f"--since {since} reaches back before 1970; use a span such as 7d")
+    return start
+
+
 def make_window(since: str, until: str | None, now: float) -> Window:
     """The window that ``--since`` and ``--until`` name.
 
@@ -43,12 +53,11 @@ def make_window(since: str, until: str | None, now: float) -> Window:
         now: UTC seconds since the epoch.
 
     Raises:
-        ConfigError: Where one of the two cannot be read, or the window is empty.
+        ConfigError: Where one of the two cannot be read, reaches back before 1970, or the window is empty.
     """
     midnight = now // DAY_S * DAY_S
     end = midnight if until is None else now if until == "now" else moment(until, "--until")
-    span = _SPAN.fullmatch(since)
-    start = end - float(span[1]) * _UNITS[span[2]] if span else moment(since, "--since")
+    start = _start(since, end)
     if not start < end:
         raise ConfigError(f"the window from {iso(start)} to {iso(end)} is empty")
     return Window(start, end, max(midnight, end))
