@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -59,11 +60,21 @@ def needs_admin(path: str) -> bool:
     return any(path == under or path.startswith(under + "/") for under in ADMIN_UNDER)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def authenticate(keys: Keys | None, headers: Headers, path: str, now: float) -> Caller:
     """The caller of a request for ``path``.
 
     Args:
-        keys: None lets everyone in.
+        keys: None lets everyone in, but no web page of another site: see :func:`_local`.
         headers: By name in lower case.
         path: What is asked for.
         now: UTC seconds since the epoch.
@@ -72,7 +83,7 @@ def authenticate(keys: Keys | None, headers: Headers, path: str, now: float) -> 
         GatewayRefusal: 401 without a good key, 403 where the key does not open ``path``.
     """
     if keys is None:
-        return LOCAL
+        return _local(headers)
     given = _given(headers)
     if given is None:
         raise _unknown("no API key; send it as 'Authorization: Bearer pm-…' or 'x-api-key: pm-…'")
@@ -86,6 +97,29 @@ def authenticate(keys: Keys | None, headers: Headers, path: str, now: float) -> 
         need = "an admin key" if needs_admin(path) else "a key for models, which an admin key is not"
         raise GatewayRefusal(f"this path needs {need}", status=403, code="wrong_kind_of_key")
     return caller_of(record)
+
+
+def _local(headers: Headers) -> Caller:
+    """Everyone on this machine, less the web pages that its browser shows.
+
+    A page of any site may post to a loopback port, and by a name that it lets point there (DNS rebinding) even read the
+    answer: the first shows in ``Origin``, the second in ``Host``.
+
+    Raises:
+        GatewayRefusal: 403.
+    """
+    host = headers.get(b"host", b"").decode("latin-1")
+    name = host.rpartition(":")[0] if ":" in host.rpartition("]")[2] else host
+    if host and not is_loopback(name.strip("[]").lower()):
+        raise _foreign(f"without keys the gateway answers to localhost and 127.0.0.1, not to {host[:100]!r}")
+    origin = headers.get(b"origin")
+    if origin is not None and origin.lower() != b"http://" + host.lower().encode("latin-1"):
+        raise _foreign("without keys the gateway takes no request from the pages of other sites")
+    return LOCAL
+
+
+def _foreign(reason: str) -> GatewayRefusal:
+    return GatewayRefusal(f"{reason}; make a key and leave out --insecure-local", status=403, code="not_local")
 
 
 def caller_of(record: KeyRecord) -> Caller:

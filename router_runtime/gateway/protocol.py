@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with a bound of bytes and time on the head of a request, which it has not."""
+"""uvicorn's HTTP protocol with bounds that it has not: bytes and time of a head, time of a body that nobody reads."""
 
 from __future__ import annotations
 
@@ -44,11 +44,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._rest_timer: asyncio.TimerHandle | None = None
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops it, and tells who waits."""
         self._head_came()
+        self._rest_came()
         super().connection_lost(exc)
         if self.on_gone is not None:
             self.on_gone()
@@ -83,6 +85,13 @@ class BoundedProtocol(HttpToolsProtocol):
         """A body has come; what follows is the next head."""
         super().on_message_complete()
         self._in_head, self._head_bytes = True, 0
+        self._rest_came()
+
+    def on_response_complete(self) -> None:
+        """An answer has gone, perhaps before its body came (no key, no such path): the rest has as long as any."""
+        super().on_response_complete()
+        if not self._in_head and self._rest_timer is None:
+            self._rest_timer = self.loop.call_later(self.settings.body_timeout_s, self.transport.close)
 
     _in_head = True
 
@@ -93,6 +102,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _rest_came(self) -> None:
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
 
     def _refuse(self, status: int) -> None:
         self._head_came()

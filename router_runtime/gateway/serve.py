@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ipaddress
 import socket
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from starlette.middleware import Middleware
 from router_runtime.budgets import Budgets
 from router_runtime.errors import ConfigError
 from router_runtime.gateway.app import build_app
+from router_runtime.gateway.auth import is_loopback
 from router_runtime.gateway.keys import Keys
 from router_runtime.gateway.limits import Limits
 from router_runtime.gateway.protocol import protocol_of
@@ -72,16 +72,6 @@ def trace(service: Service, spans: Spans) -> None:
 
     service.router.listen(spans.observe)
     service.around.insert(0, Middleware(Traced, tracer=spans.tracer))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_door(host: str, *, insecure_local: bool) -> None:

@@ -18,7 +18,7 @@ def connect(url: str, receive_buffer: int | None = None) -> socket.socket:
 
 def request(path: str, body: Any = None, headers: dict[str, str] | None = None, method: str = "POST") -> bytes:
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    sent = {"host": "gateway", "content-length": str(len(data)), **(headers or {})}
+    sent = {"host": "127.0.0.1", "content-length": str(len(data)), **(headers or {})}
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + data
 

@@ -11,7 +11,7 @@ import pytest
 
 from router_runtime.budgets import Budgets
 from router_runtime.errors import ConfigError, GatewayRefusal
-from router_runtime.gateway.auth import Caller
+from router_runtime.gateway.auth import LOCAL, Caller, authenticate
 from router_runtime.gateway.keys import FILE, Keys, create_key, read_keys, revoke_key
 from router_runtime.gateway.limits import Limits
 from router_runtime.gateway.serve import check_door
@@ -101,6 +101,33 @@ def test_the_open_door_is_for_loopback_alone(host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.9.9.9"])
 def test_the_open_door_on_loopback(host: str) -> None:
     check_door(host, insecure_local=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "LOCALHOST:80", "[::1]:8080", "[::1]", None])
+@pytest.mark.parametrize("own_page", [False, True])
+def test_the_open_door_takes_programs_and_its_own_pages(host: str | None, own_page: bool) -> None:
+    headers = {} if host is None else {b"host": host.encode()}
+    if own_page and host is not None:
+        headers[b"origin"] = b"http://" + host.lower().encode()
+    assert authenticate(None, headers, "/admin/status", 0.0) is LOCAL
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "reason"),
+    [
+        ("127.0.0.1:8080", "https://evil.example", "pages of other sites"),
+        ("127.0.0.1:8080", "http://127.0.0.1:3000", "pages of other sites"),
+        ("127.0.0.1:8080", "null", "pages of other sites"),
+        ("rebound.example:8080", "http://rebound.example:8080", "not to 'rebound.example:8080'"),
+        ("127.0.0.1.evil.example", None, "not to '127.0.0.1.evil.example'"),
+        ("[::2]:8080", None, "answers to localhost"),
+    ],
+)
+def test_the_open_door_takes_no_page_of_another_site(host: str, origin: str | None, reason: str) -> None:
+    headers = {b"host": host.encode()} | ({} if origin is None else {b"origin": origin.encode()})
+    with pytest.raises(GatewayRefusal, match=reason) as refused:
+        authenticate(None, headers, "/v1/chat/completions", 0.0)
+    assert (refused.value.status, refused.value.code) == (403, "not_local")
 
 
 def test_no_key_no_entry(gateway: Gateway) -> None:

@@ -112,6 +112,18 @@ def test_slow_bodies_are_cut(gate: Gateway) -> None:
     assert gate.service.limits.active == 0
 
 
+@pytest.mark.parametrize(
+    ("path", "host", "status"), [(CHAT, "evil.example", 403), ("/nowhere", "localhost", 404), ("/health", "x", 405)]
+)
+def test_a_body_that_drips_after_the_answer_is_cut(gate: Gateway, path: str, host: str, status: int) -> None:
+    head = request(path, None, {"host": host, "content-length": "1000"})
+    data = exchanged(gate, head, *[b"x"] * 50, pause=0.05)
+    assert status_of(data) == status
+    whole = request(path, b"x" * 1000, {"host": host})
+    follower = request("/health", method="GET", headers={"connection": "close"})
+    assert exchanged(gate, whole + follower).count(b"HTTP/1.1 ") == 2, "a body that comes leaves the connection open"
+
+
 def test_many_slow_clients_hold_nobody_up(gate: Gateway) -> None:
     slow = [connect(gate.url) for _ in range(400)]
     try:
