@@ -230,6 +230,15 @@ def _show(arguments: argparse.Namespace, document: dict[str, Any], words: str) -
 
 
 def _state(arguments: argparse.Namespace) -> Path:
+    """The folder of the keys.
+
+    Raises:
+        ConfigError: For a URL: what replicas share holds no keys, and a folder of that name would be made.
+    """
+    if arguments.state is not None and is_shared(arguments.state):
+        raise ConfigError(
+            "keys are kept in a folder: name one with --state, which 'serve' takes beside its redis:// URL"
+        )
     return overrides.default_state_dir() if arguments.state is None else Path(arguments.state)
 
 

@@ -117,6 +117,15 @@ def test_keys_made_by_command_open_the_door(provider: ProviderServer, tmp_path: 
         assert status == 200
 
 
+def test_keys_are_never_put_into_a_folder_that_a_url_names(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _SERVE, "keys", "create", "--name", "app", "--state", "redis://127.0.0.1:9/0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "keys are kept in a folder" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
