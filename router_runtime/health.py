@@ -82,17 +82,30 @@ class Door(NamedTuple):
         opened_ago_s: Since when its breaker is open (in half-open state, too); None = closed.
         held_for_s: For how long nothing may be sent to it; 0 = it may.
         reason: Of the hold.
+        asked_for_s: How much of the hold the provider itself asked for.
     """
 
     opened_ago_s: float | None
     held_for_s: float
     reason: str | None
+    asked_for_s: float = 0.0
 
 
 class _Cell:
     """Window, latency and breaker of one thing; not safe alone, :class:`Health` locks around it."""
 
-    __slots__ = ("bad", "good", "held_until", "hold_reason", "latency_ms", "opened_at", "probe_at", "run", "slots")
+    __slots__ = (
+        "asked_until",
+        "bad",
+        "good",
+        "held_until",
+        "hold_reason",
+        "latency_ms",
+        "opened_at",
+        "probe_at",
+        "run",
+        "slots",
+    )
 
     def __init__(self) -> None:
         self.slots: deque[list[int]] = deque()  # [number of the slot, good, failed]
@@ -100,7 +113,7 @@ class _Cell:
         self.latency_ms: float | None = None
         self.opened_at: float | None = None
         self.probe_at: float | None = None
-        self.held_until = 0.0
+        self.held_until = self.asked_until = 0.0
         self.hold_reason: str | None = None
 
     def count(self, now: float, settings: HealthSettings, *, good: int = 0, bad: int = 0) -> None:
@@ -185,7 +198,13 @@ class Health:
         return closed
 
     def failed(
-        self, target: Target, *, scope: Scope = "model", hold_s: float | None = None, reason: str = ""
+        self,
+        target: Target,
+        *,
+        scope: Scope = "model",
+        hold_s: float | None = None,
+        asked: bool = True,
+        reason: str = "",
     ) -> tuple[str, ...]:
         """Counts a failure that was the provider's fault; the names of the breakers that it opened.
 
@@ -193,6 +212,8 @@ class Health:
             target: Who failed.
             scope: ``"provider"`` where all its models are concerned (connection refused, overload, bad key).
             hold_s: Seconds for which nothing may be sent (Retry-After); it does not open the breaker by itself.
+            asked: The provider asked for the hold; False: it is our own judgement (a wrong key), which a call that has
+                no other candidate need not wait for.
             reason: Short, for status pages.
         """
         now = self._clock()
@@ -203,6 +224,8 @@ class Health:
             if hold_s is not None and hold_s > 0:
                 cell = cells[1] if scope == "provider" else cells[0]
                 cell.held_until, cell.hold_reason = max(cell.held_until, now + hold_s), reason or "held"
+                if asked:
+                    cell.asked_until = max(cell.asked_until, now + hold_s)
         return opened
 
     def _count_failure(self, cell: _Cell, now: float) -> bool:
@@ -236,11 +259,11 @@ class Health:
                     cell.probe_at = now
             return True
 
-    def held_for(self, target: Target) -> float:
-        """Seconds for which the provider asked to be left alone; breakers do not count."""
+    def asked_for(self, target: Target) -> float:
+        """Seconds for which the provider asked to be left alone; breakers and holds of our own do not count."""
         now = self._clock()
         with self._guard:
-            return max(0.0, *(cell.held_until - now for cell in self._cells(target)))
+            return max(0.0, *(cell.asked_until - now for cell in self._cells(target)))
 
     def may_retry(self, target: Target, wait_s: float) -> bool:
         """Whether a call that just failed at ``target`` may try there again after ``wait_s`` seconds."""
@@ -317,6 +340,7 @@ class Health:
                     None if cell.opened_at is None else now - cell.opened_at,
                     max(0.0, cell.held_until - now),
                     cell.hold_reason,
+                    max(0.0, cell.asked_until - now),
                 )
                 for name, cell in cells.items()
                 if cell.opened_at is not None or cell.held_until > now
@@ -333,6 +357,7 @@ class Health:
             elif cell.opened_at is not None:
                 cell.close_breaker()
             cell.held_until, cell.hold_reason = now + door.held_for_s, door.reason
+            cell.asked_until = now + door.asked_for_s
 
     def _describe(self, cell: _Cell, now: float) -> CellStatus:
         cell.age(now, self.settings)

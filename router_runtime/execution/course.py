@@ -130,9 +130,9 @@ class Course:
         return None
 
     def _last_resort(self, time_left_s: float) -> Step | None:
-        """A closed door: an open breaker is tried all the same, a hold is kept for as long as it lasts."""
+        """A closed door: our own verdicts are tried all the same, what the provider asked for is waited out."""
         for index in self._health.last_resort([route.target for route in self._fresh]):
-            wait = self._health.held_for(self._fresh[index].target)
+            wait = self._health.asked_for(self._fresh[index].target)
             if wait < time_left_s:
                 return Step(self._fresh.pop(index), wait, reason="last_resort")
         return None

@@ -278,6 +278,6 @@ class Call:
         return AllAttemptsFailed(failures or [self._closed(route) for route in self._routes])
 
     def _closed(self, route: Route) -> Failure:
-        seconds = self.engine.health.held_for(route.target)
+        seconds = self.engine.health.asked_for(route.target)
         reason = f"asked to be left alone for {seconds:.0f} s more" if seconds > 0 else "disabled"
         return Failure(route.model.name, route.provider.name, ServerError(reason))

@@ -38,7 +38,8 @@ from router_runtime.registry import Price
 _MILLION = Decimal(10) ** 6
 _CHARS_PER_TOKEN = 4
 _NOT_THEIR_FAULT = (UnsupportedByProvider, BadRequest, ContentFiltered, Refused, TotalTimeout)
-_HOLDS: tuple[tuple[type[ProviderError], float], ...] = ((AuthFailed, 60.0), (ModelNotFound, 60.0), (Redirected, 60.0))
+_OWN_HOLDS = (AuthFailed, ModelNotFound, Redirected)
+_OWN_HOLD_S = 60.0
 _QUOTA_HOLD_S = {"request": 0.0, "daily": 3600.0, "credit": 300.0}
 
 
@@ -220,8 +221,8 @@ class Ledger:
                 self._prefixes.answered(self._session, model, provider, attempt.usage, self._clock())
         else:
             scope, hold_s = _verdict(error)
-            reason = type(error).__name__
-            for name in self._health.failed(target, scope=scope, hold_s=hold_s, reason=reason):
+            reason, asked = type(error).__name__, not isinstance(error, _OWN_HOLDS)
+            for name in self._health.failed(target, scope=scope, hold_s=hold_s, asked=asked, reason=reason):
                 self._tell(BreakerChanged(name, "open", reason))
 
     def _tell(self, event: RouterEvent) -> None:
@@ -236,7 +237,7 @@ def _verdict(error: ProviderError) -> tuple[Scope, float | None]:
         return scope, error.retry_after if error.retry_after is not None else _QUOTA_HOLD_S[error.scope]
     if isinstance(error, Overloaded | ConnectFailed):
         return "provider", error.retry_after
-    hold_s = next((seconds for kind, seconds in _HOLDS if isinstance(error, kind)), error.retry_after)
+    hold_s = _OWN_HOLD_S if isinstance(error, _OWN_HOLDS) else error.retry_after
     return ("provider" if isinstance(error, AuthFailed | Redirected) else "model"), hold_s
 
 

@@ -28,15 +28,16 @@ class _Word(NamedTuple):
     opened: float | None
     held: float
     reason: str | None
+    asked: float
 
     def door(self, now: float) -> Door:
-        return Door(
-            None if self.opened is None else max(0.0, now - self.opened), max(0.0, self.held - now), self.reason
-        )
+        opened_ago_s = None if self.opened is None else max(0.0, now - self.opened)
+        return Door(opened_ago_s, max(0.0, self.held - now), self.reason, max(0.0, self.asked - now))
 
 
 def _word(door: Door, now: float) -> _Word:
-    return _Word(None if door.opened_ago_s is None else now - door.opened_ago_s, now + door.held_for_s, door.reason)
+    opened = None if door.opened_ago_s is None else now - door.opened_ago_s
+    return _Word(opened, now + door.held_for_s, door.reason, now + door.asked_for_s)
 
 
 class Doors:
@@ -75,7 +76,7 @@ class Doors:
         if now - at > _FORGET_S and held < now:
             return False
         if by != self._me and at > self._seen.get(name, 0.0):
-            found = _Word(opened, held, reason)
+            found = _Word(opened, held, reason, word.get("asked", held))
             self._health.adopt(name, found.door(now))
             self._last[name] = found
         self._seen[name] = max(at, self._seen.get(name, 0.0))
@@ -88,8 +89,7 @@ class Doors:
         for name in {*doors, *self._last}:
             word = _word(doors.get(name, Door(None, 0.0, None)), now)
             if _differs(word, self._last.get(name), now):
-                body = {"at": now, "by": self._me, "opened": word.opened, "held": word.held, "reason": word.reason}
-                told[name] = json.dumps(body)
+                told[name] = json.dumps({"at": now, "by": self._me, **word._asdict()})
             if name in doors:
                 self._last[name] = word
             else:

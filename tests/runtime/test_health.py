@@ -126,6 +126,17 @@ def test_a_hold_is_kept_to_the_second_without_opening(health: Health, clock: Clo
     assert not health.admit(A2)
 
 
+def test_what_a_provider_asked_for_is_told_from_our_own_holds(health: Health, clock: Clock) -> None:
+    health.failed(A, scope="provider", hold_s=60, asked=False, reason="AuthFailed")
+    assert health.asked_for(A) == 0
+    assert not health.mask([A, A2]).any()
+    health.failed(A, hold_s=20, reason="RateLimited")
+    assert health.asked_for(A) == pytest.approx(20)
+    assert health.asked_for(A2) == 0
+    clock.now += 21
+    assert health.asked_for(A) == 0
+
+
 def test_disable_for_a_time_and_enable(health: Health, clock: Clock) -> None:
     health.disable("a", 30)
     health.disable("b")

@@ -195,8 +195,10 @@ async def test_a_missing_key_is_named_by_its_variable_and_skipped(servers: list[
     assert done.attempts[0].error == "AuthFailed"
     assert not done.attempts[0].billed
     alone = World.around(made.registry)
-    with pytest.raises(AllAttemptsFailed, match="NOT_SET"):
-        await alone.complete(["m0"])
+    for _ in range(2):  # the second call finds a closed door, which nobody asked to be left alone behind
+        with pytest.raises(AllAttemptsFailed, match="NOT_SET"):
+            await alone.complete(["m0"])
+    assert not alone.engine.health.mask([("p0", "m0")])[0]
     await alone.engine.aclose()
     assert calls(servers)[0] == 0
     await made.engine.aclose()

@@ -50,7 +50,12 @@ def test_a_hold_of_a_provider_is_kept_by_all(shared, clock):
     here.failed(TARGET, scope="provider", hold_s=30.0, reason="RateLimited")
     one.exchange()
     other.exchange()
-    assert there.held_for(("openai", "another")) == pytest.approx(30.0, abs=1.0)
+    assert there.asked_for(("openai", "another")) == pytest.approx(30.0, abs=1.0)
+    here.failed(("else", "model"), hold_s=60.0, asked=False, reason="ModelNotFound")
+    one.exchange()
+    other.exchange()
+    assert there.asked_for(("else", "model")) == 0.0
+    assert there.status()["else/model"].reason == "ModelNotFound"
     assert there.status()["openai"].reason == "RateLimited"
 
 
