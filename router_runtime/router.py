@@ -7,10 +7,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack, get_args
 
 from router_runtime import deciding
 from router_runtime.agents import Agent, Roster
@@ -42,6 +42,12 @@ from router_runtime.snapshot import Needs, Plan, Snapshot, View, Wish
 from router_runtime.state import SharedState
 
 _USUAL_STATE: Any = object()
+_MAX_SALT_BYTES = 64
+
+
+def _usual_salt() -> bytes:
+    """The variable's, or one that everybody knows: hashes are then no secret to whoever can guess the ids."""
+    return os.environ.get("POINTSMAN_USER_SALT", "pointsman").encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +66,13 @@ class RouterSettings:
         log_prompts: What a decision keeps of the request: its text (``full``); its text without what looks private
             (:mod:`router_runtime.redaction`), with the features of the original, so that retraining loses nothing
             (``redacted``); those features alone (``features``); or nothing (``none``).
-        user_salt: Secret for the hashes of user ids, at most 64 bytes.
+        user_salt: Secret for the hashes of user ids, at most 64 bytes; by default the environment's
+            ``POINTSMAN_USER_SALT``. Another one makes others of all users: budgets for each user begin anew.
         state: What replicas share (budgets, health, disabled models); None = the registry's ``state``, where it names
             one. Its budgets take the place of ``budgets``.
+
+    Raises:
+        ConfigError: ``log_prompts`` is another word, or the salt is too long.
     """
 
     clock: Callable[[], float] = time.time
@@ -74,8 +84,15 @@ class RouterSettings:
     log: OutcomeLog | None = None
     observers: tuple[Observer, ...] = ()
     log_prompts: LogPrompts = "none"
-    user_salt: bytes = b"pointsman"
+    user_salt: bytes = field(default_factory=_usual_salt, repr=False)
     state: SharedState | None = None
+
+    def __post_init__(self) -> None:
+        if self.log_prompts not in get_args(LogPrompts):
+            allowed = ", ".join(get_args(LogPrompts))
+            raise ConfigError(f"log_prompts is {self.log_prompts!r}, expected one of {allowed}")
+        if len(self.user_salt) > _MAX_SALT_BYTES:
+            raise ConfigError(f"the salt of user ids has {len(self.user_salt)} bytes, {_MAX_SALT_BYTES} at most")
 
 
 class Weighed(NamedTuple):

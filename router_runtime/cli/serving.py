@@ -50,7 +50,12 @@ def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--bundle", metavar="DIR", help="folder of a bundle (default: none, the static table chooses)")
     parser.add_argument("--registry", default=str(DEFAULT_REGISTRY), metavar="FILE", help="registry.yaml")
     parser.add_argument("--log", metavar="STORE", help="folder or URL of the outcome log (default: none)")
-    parser.add_argument("--log-prompts", default="none", choices=LOG_PROMPTS, help="what the log keeps of a prompt")
+    parser.add_argument(
+        "--log-prompts",
+        default="none",
+        choices=LOG_PROMPTS,
+        help="what the log keeps of a prompt; of users it keeps hashes, salted with $POINTSMAN_USER_SALT",
+    )
     parser.add_argument(
         "--keep",
         type=duration,

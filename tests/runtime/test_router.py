@@ -279,6 +279,18 @@ def test_a_redacted_prompt_keeps_the_features_of_the_original(bundle):
     assert pickle.loads(pickle.dumps(kept)) == kept
 
 
+def test_what_is_kept_and_the_salt_are_checked_at_the_start(monkeypatch):
+    with pytest.raises(ConfigError, match="log_prompts is 'redact', expected one of full, redacted, features, none"):
+        opened(registry=registry_of(3), log_prompts="redact")
+    with pytest.raises(ConfigError, match="65 bytes, 64 at most"):
+        opened(registry=registry_of(3), user_salt=b"x" * 65)
+    usual = opened(registry=registry_of(3)).route("hi", user="ann").user_hash
+    monkeypatch.setenv("POINTSMAN_USER_SALT", "ours alone")
+    named = opened(registry=registry_of(3))
+    assert named.route("hi", user="ann").user_hash == named.route("ho", user="ann").user_hash != usual
+    assert "ours alone" not in repr(named.settings)
+
+
 def test_a_wrong_start_is_refused(tmp_path):
     with pytest.raises(RegistryError):
         opened(registry=tmp_path / "none.yaml")
