@@ -12,7 +12,8 @@ import math
 import uuid
 from typing import Any, NamedTuple
 
-from router_runtime.health import Door, Health
+from router_runtime.breaker import Door
+from router_runtime.health import Health
 from router_runtime.state.link import PREFIX, RedisLink
 
 DOORS = PREFIX + "doors"

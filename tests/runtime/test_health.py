@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from router_runtime.health import Health, HealthSettings
+from router_runtime.breaker import HealthSettings
+from router_runtime.health import Health
 
 A, A2, B = ("p", "a"), ("p", "a2"), ("q", "b")
 

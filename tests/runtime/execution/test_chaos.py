@@ -8,10 +8,11 @@ from decimal import Decimal
 
 import pytest
 
+from router_runtime.breaker import HealthSettings
 from router_runtime.budgets import Budgets, Limit
 from router_runtime.errors import AllAttemptsFailed
 from router_runtime.execution import ExecutionSettings, RetrySettings
-from router_runtime.health import Health, HealthSettings
+from router_runtime.health import Health
 from tests.provider_server import ProviderServer, Received, Script
 from tests.runtime.execution.wires import FAULTS, TEXT, WIRES, good
 from tests.runtime.execution.world import ASK, World, decision

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from router_runtime.breaker import HealthSettings
 from router_runtime.budgets import Budgets, Limit
 from router_runtime.chat import ChatRequest
 from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, StreamInterrupted
 from router_runtime.execution import ExecutionSettings, RetrySettings
 from router_runtime.execution.engine import routes_of
-from router_runtime.health import UNHEALTHY, Health, HealthSettings
+from router_runtime.health import UNHEALTHY, Health
 from router_runtime.records import Attempt
 from router_runtime.registry import IntentEntry
 from tests.provider_server import (

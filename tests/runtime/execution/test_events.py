@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from router_runtime import Router
+from router_runtime.breaker import HealthSettings
 from router_runtime.budgets import Budgets, Limit
 from router_runtime.errors import BudgetExceeded
 from router_runtime.execution import Engine
-from router_runtime.health import Health, HealthSettings
+from router_runtime.health import Health
 from router_runtime.hooks import AttemptFinished, AttemptStarted, BreakerChanged, BudgetRefused, Decided, RouterEvent
 from router_runtime.outcome_log import open_log
 from router_runtime.providers.catalog import adapter
