@@ -106,7 +106,8 @@ def search_memory(arguments: argparse.Namespace) -> int:
 def forget_memory(arguments: argparse.Namespace) -> int:
     """``pointsman memory forget``."""
     memory = _memory(arguments)
-    count = memory.forget(arguments.agent, ids=arguments.ids, scope=arguments.scope, everything=arguments.everything)
+    ids = arguments.ids or None
+    count = memory.forget(arguments.agent, ids=ids, scope=arguments.scope, everything=arguments.everything)
     memory.close()
     render.show(arguments.json, {"forgotten": count}, f"{count} entries forgotten")
     return 0

@@ -49,9 +49,9 @@ def routes(service: Service) -> list[Route]:
 
     async def forget(request: Request) -> Response:
         memory, agent, body = await _asked(service, request, ("ids", "scope", "everything"))
-        ids, scope = _names(body, "ids", MAX_IDS) or [], _maybe_name(body, "scope")
+        ids, scope = _names(body, "ids", MAX_IDS), _maybe_name(body, "scope")
         everything = truth(body.get("everything"), "everything")
-        if everything and (ids or scope):
+        if everything and (ids is not None or scope is not None):
             raise refuse("everything", "given alone: with ids or a scope it would say two things")
         count = await asyncio.to_thread(memory.forget, agent, ids=ids, scope=scope, everything=everything)
         return JSONResponse({"object": "memory.forgotten", "forgotten": count})

@@ -137,7 +137,7 @@ class MemoryStore(Protocol):
         """Entries by ``seq``; those that are gone are left out."""
         ...
 
-    def forget(self, *, ids: Sequence[str] = (), agent: str | None = None, scope: str | None = None) -> int:
+    def forget(self, *, ids: Sequence[str] | None = None, agent: str | None = None, scope: str | None = None) -> int:
         """Deletes what matches all that is given, so that no byte of it is left; gives the number."""
         ...
 

@@ -102,7 +102,7 @@ class Memory:
 
         Raises:
             MemoryRefused: No such agent, or it may not write there.
-            RequestError: The text is empty or too long, or the time is not positive.
+            RequestError: The text is empty or too long, the time is not positive, or ``tags`` is one text.
             StoreError: It could not be stored.
         """
         target = self.directory(agent).target(scope)
@@ -111,9 +111,9 @@ class Memory:
         if ttl_s is not None and not 0 < ttl_s < float("inf"):
             raise RequestError(f"memory: ttl_s is {ttl_s!r}, expected a positive number of seconds")
         now = self.clock()
-        text = text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
-        entry = Entry(uuid7(now), agent, target, text, tuple(tags), now, None if ttl_s is None else now + ttl_s)
-        (vector,) = packed(self.encoder.encode([said(text, entry.tags)]))
+        words = tuple([_storable(tag) for tag in _listed(tags, "tags")])
+        entry = Entry(uuid7(now), agent, target, _storable(text), words, now, None if ttl_s is None else now + ttl_s)
+        (vector,) = packed(self.encoder.encode([said(entry.text, entry.tags)]))
         self._store(_Pending(entry, vector))
         if target in self._keep:
             self._tidy()
@@ -132,36 +132,40 @@ class Memory:
 
         Raises:
             MemoryRefused: No such agent.
-            RequestError: ``k`` is out of range.
+            RequestError: ``k`` is out of range, or ``agents`` is one text.
             StoreError: The store cannot be read.
         """
         if not 1 <= k <= DEPTH:
             raise RequestError(f"memory: k is {k}, expected 1 to {DEPTH}")
-        authors = None if agents is None else sorted(agents)
+        authors = None if agents is None else sorted(_listed(agents, "agents"))
         within = Bounds(sorted(self.directory(reader).read), authors, self.clock())
         (vector,) = self.encoder.encode([query])
         return self._fused(self.ranking().first(query[:MAX_TEXT], vector, within, DEPTH), k)
 
-    def forget(self, agent: str, *, ids: Sequence[str] = (), scope: str | None = None, everything: bool = False) -> int:
+    def forget(
+        self, agent: str, *, ids: Sequence[str] | None = None, scope: str | None = None, everything: bool = False
+    ) -> int:
         """Deletes entries that ``agent`` wrote, so that nothing of their text is left in the store.
 
         Args:
             agent: Whose entries.
-            ids: These; none = by ``scope``.
-            scope: Only of this scope.
-            everything: All of the agent's, where neither ``ids`` nor ``scope`` is given.
+            ids: These alone; an empty list forgets nothing.
+            scope: Of this scope alone.
+            everything: All of the agent's; without ``ids`` and ``scope``.
 
         Returns:
             How many.
 
         Raises:
             MemoryRefused: No such agent.
-            RequestError: Nothing says what to forget.
+            RequestError: Nothing says what to forget, or two things are said.
             StoreError: The store failed; nothing was deleted.
         """
         self.directory(agent)
-        if not (ids or scope or everything):
-            raise RequestError("memory: give ids, a scope, or everything=True")
+        if everything == (ids is not None or scope is not None):
+            raise RequestError("memory: give ids, a scope, or everything=True alone")
+        if ids is not None and not _listed(ids, "ids"):
+            return 0  # a selection that came out empty must not become the whole scope
         return self.store.forget(ids=ids, agent=agent, scope=scope)
 
     def purge(self) -> int:
@@ -243,6 +247,18 @@ class Memory:
         entries = self.store.fetch(best)
         hits = [Found(entries[s], scores[s], by_words.get(s), by_meaning.get(s)) for s in best if s in entries]
         return hits[:k]
+
+
+def _listed(values: Collection[str], name: str) -> Collection[str]:
+    """Raises RequestError for a text, each of whose letters would count as one."""
+    if isinstance(values, str):
+        raise RequestError(f"memory: {name} is a text, expected a list of texts")
+    return values
+
+
+def _storable(text: str) -> str:
+    """``text`` without lone surrogates, which no store takes."""
+    return text.encode("utf-8", "replace").decode()
 
 
 __all__ = ["Memory", "MemoryRefused"]

@@ -102,9 +102,9 @@ class PostgresMemory:
             for seq, key, agent, scope, text, tags, time, expires in rows
         }
 
-    def forget(self, *, ids: Sequence[str] = (), agent: str | None = None, scope: str | None = None) -> int:
+    def forget(self, *, ids: Sequence[str] | None = None, agent: str | None = None, scope: str | None = None) -> int:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        wanted = {"id = ANY(%s)": list(ids) or None, "agent = %s": agent, "scope = %s": scope}
+        wanted = {"id = ANY(%s)": None if ids is None else list(ids), "agent = %s": agent, "scope = %s": scope}
         given = {test: value for test, value in wanted.items() if value is not None}
         return self._delete(" AND ".join(given), list(given.values())) if given else 0
 

@@ -93,10 +93,10 @@ class SqliteMemory:
             ).fetchall()
         return {row[0]: _entry(row[1:]) for row in rows}
 
-    def forget(self, *, ids: Sequence[str] = (), agent: str | None = None, scope: str | None = None) -> int:
+    def forget(self, *, ids: Sequence[str] | None = None, agent: str | None = None, scope: str | None = None) -> int:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
         tests, given = [], []
-        if ids:
+        if ids is not None:
             tests.append("id IN (SELECT value FROM json_each(?))")
             given.append(json.dumps(list(ids)))
         for name, value in (("agent", agent), ("scope", scope)):

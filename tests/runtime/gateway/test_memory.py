@@ -145,6 +145,8 @@ def test_searches_and_deletions_that_are_refused(ask: Ask) -> None:
         assert ask("POST", "/v1/memory/search", agent="coding", query="x", k=k).status_code == 400, k
     assert "ids, a scope, or everything" in ask("DELETE", "/v1/memory", agent="coding").text
     assert ask("DELETE", "/v1/memory", agent="coding", everything=True, scope="team").status_code == 400
+    assert ask("DELETE", "/v1/memory", agent="coding", everything=True, ids=[]).status_code == 400
+    assert ask("DELETE", "/v1/memory", agent="coding", scope="team", ids=[]).json()["forgotten"] == 0
 
 
 def test_lone_surrogates_of_a_text_do_no_harm(ask: Ask) -> None:

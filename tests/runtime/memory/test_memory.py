@@ -151,12 +151,29 @@ def test_forgetting(memory: Memory) -> None:
     assert memory.forget("coding", ids=ids[:2]) == 2
     assert memory.forget("coding", ids=ids[:2]) == 0
     assert sorted(texts(memory, "fact", "coding")) == ["fact 2", "fact 3", "private fact"]
+    assert memory.forget("coding", ids=[], scope="team") == 0, "no id is none, not every one"
+    assert memory.forget("coding", ids=ids, scope=private("coding")) == 0
     assert memory.forget("coding", scope="team") == 2
     assert memory.forget("coding", everything=True) == 1
     assert texts(memory, "fact", "coding") == []
     assert texts(memory, "fact", "vision") == ["fact of vision"]
-    with pytest.raises(RequestError, match="give ids, a scope"):
-        memory.forget("coding")
+    for wrong in ({}, {"ids": [], "everything": True}, {"scope": "team", "everything": True}):
+        with pytest.raises(RequestError, match="give ids, a scope"):
+            memory.forget("coding", **wrong)
+
+
+def test_one_text_is_no_list_and_tags_are_made_storable(memory: Memory) -> None:
+    key = memory.write("coding", "a fact", ["odd\ud800", "nul\0"])
+    (found,) = memory.search("fact", reader="coding")
+    assert found.entry.id == key
+    assert found.entry.tags[0] == "odd?"
+    for call in (
+        lambda: memory.write("coding", "a fact", "tag"),
+        lambda: memory.search("fact", reader="coding", agents="coding"),
+        lambda: memory.forget("coding", ids=key),
+    ):
+        with pytest.raises(RequestError, match="is a text, expected a list of texts"):
+            call()
 
 
 def test_two_openings_of_one_store_see_each_other(place: str | Path) -> None:
