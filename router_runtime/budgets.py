@@ -17,18 +17,20 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Protocol
 
 from router_runtime.errors import BudgetExceeded, ConfigError, StoreError
 from router_runtime.registry import WINDOWS, BudgetEntry, TierEntry, Window
+from router_runtime.sqlite import immediate
 
 _PICO = Decimal(10) ** 12
 _MAX_USD = Decimal(9_000_000)  # 64-bit integers of pico-dollars end at 9.2 million
 _SCARCE = 0.2
 _CALLS_WHEN_SCARCE = 20
+_TIDY_S = 3600.0
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS spend (account TEXT NOT NULL, start INTEGER NOT NULL, pico_usd INTEGER NOT NULL,"
     " tokens INTEGER NOT NULL, PRIMARY KEY (account, start)) WITHOUT ROWID"
@@ -159,7 +161,10 @@ class BudgetCounts(Protocol):
         """
 
     def settle(self, reservation: Reservation, usd: Decimal | float, tokens: int = 0) -> None:
-        """Replaces what was set aside by what was spent, in the windows of the reservation; may wait."""
+        """Replaces what was set aside by what was spent, in the windows of the reservation; may wait, never raises.
+
+        The call is over and paid for: what cannot be counted now is counted as soon as the counts can be reached.
+        """
 
     def spent(self, account: str, window: Window) -> tuple[Decimal, int]:
         """(USD, tokens) counted in the current window, open reservations included."""
@@ -185,6 +190,8 @@ class Budgets:
     def __init__(self, path: str | os.PathLike[str] = ":memory:", clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = os.fspath(path), clock
         self._guard = threading.Lock()
+        self._owed: list[tuple[tuple[tuple[str, int], ...], int, int]] = []
+        self._tidied = 0.0
         try:
             self._db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5.0)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -204,7 +211,8 @@ class Budgets:
         rows = rows_of(limits, now)
         if not rows:
             return Reservation((), pico, tokens)
-        with self._transaction() as db:
+        self._tidy(now)
+        with self._writing() as db:
             spent = {row: _spent(db, row) for row in rows}
             for limit in limits:
                 start, end = window_bounds(limit.window, now)
@@ -213,21 +221,19 @@ class Budgets:
         return Reservation(rows, pico, tokens)
 
     def settle(self, reservation: Reservation, usd: Decimal | float, tokens: int = 0) -> None:
-        """Replaces what was set aside by what was spent, in the windows of the reservation.
-
-        Raises:
-            StoreError: Where the file cannot be written; the reservation then stays counted.
-        """
+        """See :class:`BudgetCounts`; while the file cannot be written, the reservation stays counted."""
         pico, tokens = to_pico(usd) - reservation.pico_usd, tokens - reservation.tokens
         if reservation.rows and (pico or tokens):
-            with self._transaction() as db:
-                _add(db, reservation.rows, pico, tokens)
+            with self._guard:
+                self._owed.append((reservation.rows, pico, tokens))
+            with suppress(StoreError), self._writing():
+                pass  # every write begins with what is owed
 
     def spent(self, account: str, window: Window) -> tuple[Decimal, int]:
         """(USD, tokens) counted in the current window, open reservations included."""
         start, _ = window_bounds(window, self._clock())
-        with self._guard:
-            pico, tokens = _spent(self._db, (f"{account}/{window}", start))
+        with self._using("read") as db:
+            pico, tokens = _spent(db, (f"{account}/{window}", start))
         return Decimal(pico) / _PICO, tokens
 
     def headroom(self, limits: Iterable[Limit]) -> Headroom:
@@ -235,34 +241,42 @@ class Budgets:
         now, tightest = self._clock(), Headroom()
         for limit in limits:
             start, end = window_bounds(limit.window, now)
-            with self._guard:
-                pico, tokens = _spent(self._db, (limit.key, start))
+            with self._using("read") as db:
+                pico, tokens = _spent(db, (limit.key, start))
             tightest = tighter(tightest, limit, pico, tokens, float(end))
         return tightest
-
-    def forget(self, before: float) -> int:
-        """Deletes counts of windows that started before ``before`` (UTC seconds); returns how many."""
-        with self._transaction() as db:
-            return db.execute("DELETE FROM spend WHERE start < ?", (int(before),)).rowcount
 
     def close(self) -> None:
         """Closes the file; may be called twice."""
         with self._guard:
             self._db.close()
 
+    def _tidy(self, now: float) -> None:
+        """Once an hour drops what windows counted that ended an hour ago and more."""
+        if now < self._tidied + _TIDY_S:
+            return
+        self._tidied = now
+        with self._writing() as db:
+            for window in WINDOWS:
+                oldest, _ = window_bounds(window, now - _TIDY_S)
+                db.execute("DELETE FROM spend WHERE account LIKE ? AND start < ?", (f"%/{window}", oldest))
+
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._using("write") as db:
+            with immediate(db):
+                for rows, pico, tokens in self._owed:
+                    _add(db, rows, pico, tokens)
+                yield db
+            self._owed.clear()  # only once it is committed
+
+    @contextmanager
+    def _using(self, what: str) -> Iterator[sqlite3.Connection]:
         with self._guard:
             try:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                except BaseException:  # whatever ends the block, the transaction must not stay open
-                    self._db.execute("ROLLBACK")
-                    raise
-                self._db.execute("COMMIT")
+                yield self._db
             except sqlite3.Error as error:
-                raise StoreError(f"{self._path}: cannot write the budget file ({error})") from error
+                raise StoreError(f"{self._path}: cannot {what} the budget file ({error})") from error
 
 
 def rows_of(limits: Sequence[Limit], now: float) -> tuple[tuple[str, int], ...]:

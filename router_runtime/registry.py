@@ -19,9 +19,9 @@ from router_runtime.registry_yaml import did_you_mean
 ADAPTERS = ("openai", "openai-responses", "openai-compatible", "anthropic", "gemini", "deepseek", "openrouter")
 CAPABILITIES = ("tools", "vision", "audio", "files", "json", "streaming", "reasoning", "agents", "caching")
 LATENCY_NEEDS = ("interactive", "normal", "batch")
-WINDOWS = ("minute", "day", "month")
 
 Window = Literal["minute", "day", "month"]
+WINDOWS: tuple[Window, ...] = ("minute", "day", "month")
 
 
 @dataclass(frozen=True, slots=True)

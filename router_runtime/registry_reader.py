@@ -264,7 +264,7 @@ def _budgets(section: Section, key: str) -> tuple[BudgetEntry, ...]:
         if window not in WINDOWS:
             raise value.error(f"unknown window {window!r}{did_you_mean(window, WINDOWS)}: {', '.join(WINDOWS)}")
         bounds = Section(value, f"{section.what}.{key}.{window}", ("usd", "tokens"))
-        budget = BudgetEntry(window, bounds.number("usd", None), bounds.whole("tokens", None))  # type: ignore[arg-type]
+        budget = BudgetEntry(window, bounds.number("usd", None), bounds.whole("tokens", None))
         if budget.usd is None and budget.tokens is None:
             raise value.error(f"the budget per {window} bounds neither usd nor tokens")
         budgets.append(budget)

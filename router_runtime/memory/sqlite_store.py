@@ -19,6 +19,7 @@ from typing import Any
 from router_runtime.errors import StoreError
 from router_runtime.memory.entries import Entry, Placed, State
 from router_runtime.memory.keywords import KEYWORDS_VERSION, counted, said
+from router_runtime.sqlite import immediate
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -165,15 +166,8 @@ class SqliteMemory:
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[sqlite3.Connection]:
-        with self._guard, _told(what):
-            db = self._open()
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+        with self._guard, _told(what), immediate(self._open()) as db:
+            yield db
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -193,8 +187,9 @@ def _brought_up(db: sqlite3.Connection) -> None:
     """Counts the words of a file anew that counted them by other rules, or had an index of SQLite's (before 1)."""
     if _version(db) == KEYWORDS_VERSION:
         return
-    db.execute("BEGIN IMMEDIATE")
-    if _version(db) != KEYWORDS_VERSION:  # nobody was faster
+    with immediate(db):
+        if _version(db) == KEYWORDS_VERSION:
+            return  # somebody was faster
         if "words" not in {row[1] for row in db.execute("PRAGMA table_info(entries)")}:
             for name in ("TABLE vocabulary", "TABLE words", "INDEX entries_place"):
                 db.execute(f"DROP {name}")
@@ -205,7 +200,6 @@ def _brought_up(db: sqlite3.Connection) -> None:
             [(counted(said(text, json.loads(tags))), seq) for seq, text, tags in rows],
         )
         db.execute(f"PRAGMA user_version = {KEYWORDS_VERSION}")
-    db.execute("COMMIT")
 
 
 def _version(db: sqlite3.Connection) -> int:

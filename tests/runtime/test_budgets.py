@@ -3,10 +3,12 @@
 import datetime as dt
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -126,8 +128,42 @@ def test_survives_a_restart_and_is_shared_by_two_openings(tmp_path: Path) -> Non
     second.close()
     third = Budgets(tmp_path / "b.sqlite", clock=Clock())
     assert third.spent("tier:free", "day")[0] == Decimal("0.3")
-    assert third.forget(NOON + 1) == 1
     third.close()
+
+
+def test_ended_windows_are_dropped_and_running_ones_kept(tmp_path: Path) -> None:
+    clock = Clock()
+    budgets = Budgets(tmp_path / "b.sqlite", clock=clock)
+    limits = [Limit("user:ann", window, usd=Decimal(10)) for window in ("minute", "day", "month")]
+    for _ in range(3):
+        budgets.reserve(limits, Decimal("0.5"))
+        clock.now += 60
+    clock.now += 2 * 3600
+    budgets.reserve(limits, Decimal("0.5"))
+    assert [budgets.spent("user:ann", limit.window)[0] for limit in limits] == [Decimal("0.5"), 2, 2]
+    budgets.close()
+    with closing(sqlite3.connect(tmp_path / "b.sqlite")) as db:
+        assert db.execute("SELECT count(*) FROM spend").fetchone() == (3,)
+
+
+def test_what_cannot_be_settled_now_is_settled_with_the_next_write(tmp_path: Path) -> None:
+    budgets = Budgets(tmp_path / "b.sqlite", clock=Clock())
+    budgets._db.execute("PRAGMA busy_timeout = 50")
+    held = budgets.reserve([FREE], Decimal("0.5"), 10)
+    with closing(sqlite3.connect(tmp_path / "b.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        budgets.settle(held, Decimal("0.6"), 12)
+        with pytest.raises(StoreError, match="locked"):
+            budgets.reserve([FREE], Decimal("0.1"))
+        other.execute("ROLLBACK")
+    assert budgets.spent("tier:free", "day") == (Decimal("0.5"), 10)
+    with pytest.raises(BudgetExceeded):
+        budgets.reserve([FREE], Decimal("0.5"))
+    budgets.settle(budgets.reserve([FREE], Decimal("0.1")), Decimal("0.1"))
+    assert budgets.spent("tier:free", "day") == (Decimal("0.7"), 12)
+    budgets.close()
+    with pytest.raises(StoreError, match="cannot read"):
+        budgets.spent("tier:free", "day")
 
 
 def _kill_loop(path: Path, rounds: int) -> None:

@@ -3,11 +3,14 @@
 import asyncio
 import gc
 import logging
+import sqlite3
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -350,6 +353,27 @@ async def test_connections_are_used_again_after_streams(world: World, servers: l
 
 
 LIMITS = [Limit("tier:free", "month", usd=Decimal("0.001"))]
+
+
+async def test_an_answer_is_not_lost_where_its_cost_cannot_be_counted_yet(
+    servers: list[ProviderServer], tmp_path: Path
+) -> None:
+    budgets = Budgets(tmp_path / "b.sqlite")
+    budgets._db.execute("PRAGMA busy_timeout = 50")
+    made = World.of([servers[0].url], budgets=budgets)
+    limit = Limit("tier:free", "month", usd=Decimal(1))
+    file = sqlite3.connect(tmp_path / "b.sqlite", isolation_level=None, check_same_thread=False)
+
+    def locked(request: Received) -> Script:
+        file.execute("BEGIN EXCLUSIVE")
+        return answer(request)
+
+    with closing(file):
+        servers[0].handler = locked
+        done = await made.complete(limits=[limit])
+    budgets.reserve([limit], 0)
+    assert budgets.spent("tier:free", "month")[0] == done.cost_usd
+    await made.engine.aclose()
 
 
 async def test_budgets_hold_under_concurrency_and_equal_the_attempts(servers: list[ProviderServer]) -> None:
