@@ -189,16 +189,21 @@ class Budgets:
 
     def __init__(self, path: str | os.PathLike[str] = ":memory:", clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = os.fspath(path), clock
-        self._guard = threading.Lock()
+        self._guard = self._reading = threading.Lock()
         self._owed: list[tuple[tuple[tuple[str, int], ...], int, int]] = []
         self._tidied = 0.0
         try:
-            self._db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5.0)
+            self._db = self._reader = self._connect()
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
+            if self._path != ":memory:":  # what event loops read must not wait for a writer's fsync
+                self._reader, self._reading = self._connect(), threading.Lock()
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: cannot open the budget file ({error})") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5.0)
 
     def reserve(self, limits: Sequence[Limit], usd: Decimal | float, tokens: int = 0) -> Reservation:
         """Sets ``usd`` and ``tokens`` aside on every limit, or on none.
@@ -232,8 +237,8 @@ class Budgets:
     def spent(self, account: str, window: Window) -> tuple[Decimal, int]:
         """(USD, tokens) counted in the current window, open reservations included."""
         start, _ = window_bounds(window, self._clock())
-        with self._using("read") as db:
-            pico, tokens = _spent(db, (f"{account}/{window}", start))
+        with self._reading, self._told("read"):
+            pico, tokens = _spent(self._reader, (f"{account}/{window}", start))
         return Decimal(pico) / _PICO, tokens
 
     def headroom(self, limits: Iterable[Limit]) -> Headroom:
@@ -241,8 +246,8 @@ class Budgets:
         now, tightest = self._clock(), Headroom()
         for limit in limits:
             start, end = window_bounds(limit.window, now)
-            with self._using("read") as db:
-                pico, tokens = _spent(db, (limit.key, start))
+            with self._reading, self._told("read"):
+                pico, tokens = _spent(self._reader, (limit.key, start))
             tightest = tighter(tightest, limit, pico, tokens, float(end))
         return tightest
 
@@ -250,6 +255,8 @@ class Budgets:
         """Closes the file; may be called twice."""
         with self._guard:
             self._db.close()
+        with self._reading:
+            self._reader.close()
 
     def _tidy(self, now: float) -> None:
         """Once an hour drops what windows counted that ended an hour ago and more."""
@@ -263,20 +270,19 @@ class Budgets:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._using("write") as db:
-            with immediate(db):
+        with self._guard, self._told("write"):
+            with immediate(self._db) as db:
                 for rows, pico, tokens in self._owed:
                     _add(db, rows, pico, tokens)
                 yield db
             self._owed.clear()  # only once it is committed
 
     @contextmanager
-    def _using(self, what: str) -> Iterator[sqlite3.Connection]:
-        with self._guard:
-            try:
-                yield self._db
-            except sqlite3.Error as error:
-                raise StoreError(f"{self._path}: cannot {what} the budget file ({error})") from error
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: cannot {what} the budget file ({error})") from error
 
 
 def rows_of(limits: Sequence[Limit], now: float) -> tuple[tuple[str, int], ...]:
