@@ -13,7 +13,7 @@ import numpy.typing as npt
 from router_runtime import policy
 from router_runtime.bundle import Bundle
 from router_runtime.features import Features
-from router_runtime.filters import too_expensive
+from router_runtime.filters import HealthView, health_scores, too_expensive, too_unwell
 from router_runtime.messages import Request
 from router_runtime.policy_settings import PolicySettings
 from router_runtime.records import Candidate, LatencyNeed, Modality, Slate, TaskProfile
@@ -108,6 +108,17 @@ def limit_cost(predicted: Predicted, limit: float | None) -> Predicted:
         return predicted
     keep, reasons = too_expensive(predicted.view, predicted.cost_usd, limit)
     return predicted.take(keep, reasons) if reasons else predicted
+
+
+def limit_health(predicted: Predicted, health: HealthView) -> tuple[Predicted, Floats]:
+    """Without the candidates that may not be called now, and the health of the rest, float64 [C].
+
+    Raises:
+        NoCandidateError: Where none may be called, not even as a last resort.
+    """
+    keep, reasons = too_unwell(predicted.view, health)
+    kept = predicted.take(keep, reasons) if reasons else predicted
+    return kept, health_scores(kept.view, health)
 
 
 def static_weights(view: View, labels: tuple[str, ...]) -> Floats:

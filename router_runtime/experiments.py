@@ -43,8 +43,9 @@ def enroll(registry: Registry, options: Options, bundles: Container[str] = ()) -
 
     The canary comes first, where its bundle is open. Else the first experiment whose tier and unit fit takes the call:
     arms of two experiments in one call could not be told apart. A call that names its model, or the order of models,
-    leaves nothing to choose: it is in no arm, where it would only blur the comparison. ``arm`` becomes ``"canary"`` or
-    ``"experiment/arm"``, the exposure that the decision logs.
+    leaves nothing to choose: it is in no arm, where it would only blur the comparison. Nor is one that may not go to
+    the model of every arm, by its own list of models or its tier's: which calls take part must not hang on the arm.
+    ``arm`` becomes ``"canary"`` or ``"experiment/arm"``, the exposure that the decision logs.
 
     Args:
         registry: Canary and experiments.
@@ -59,6 +60,8 @@ def enroll(registry: Registry, options: Options, bundles: Container[str] = ()) -
         subject = options.user if experiment.unit == "user" else options.session
         if subject is None or (experiment.tiers is not None and options.tier not in experiment.tiers):
             continue
+        if not all(_allowed(registry, options, arm.model) for arm in experiment.arms if arm.model is not None):
+            continue
         arm = assign(experiment, subject)
         return options._replace(
             arm=f"{experiment.name}/{arm.name}",
@@ -68,6 +71,14 @@ def enroll(registry: Registry, options: Options, bundles: Container[str] = ()) -
             quality_target=arm.quality_target if options.quality_target is None else options.quality_target,
         )
     return options
+
+
+def _allowed(registry: Registry, options: Options, model: str) -> bool:
+    """Whether the call may go to ``model``."""
+    tier = registry.tiers.get(options.tier) if options.tier is not None else None
+    if tier is not None and tier.models is not None and model not in tier.models:
+        return False
+    return options.models is None or any(registry.names.get(name) == model for name in options.models)
 
 
 def _in_canary(canary: CanaryEntry, options: Options) -> bool:

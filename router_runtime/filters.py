@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -85,23 +85,30 @@ def estimate_tokens(request: Request) -> float:
 def fit_context(view: View, tokens: float) -> View:
     """Without the models whose context window is too small for the prompt."""
     needed = tokens * view.input_scale
-    reasons = [f"context of {int(w)} tokens, about {int(n)} needed" for w, n in zip(view.windows, needed, strict=True)]
-    return _keep(view, view.windows >= needed, reasons)
+    keep = view.windows >= needed
+    said = _reasons(view, keep, lambda i: f"context of {int(view.windows[i])} tokens, about {int(needed[i])} needed")
+    return view.take(keep, said)
 
 
-def fit_health(view: View, health: HealthView) -> tuple[View, npt.NDArray[np.float64]]:
-    """Without the models that may not be called now, and the health of the rest, float64 [C].
+def too_unwell(view: View, health: HealthView) -> tuple[npt.NDArray[np.bool_], dict[str, str]]:
+    """Which candidates may be called now, bool [C], and the reasons of the others.
 
     Where none may be called, those of the last resort stay: a call that may fail is better than none.
+
+    Raises:
+        NoCandidateError: Where not even that is left.
     """
     keep = health.mask(view.targets)
     if not keep.any():
         keep = np.zeros(len(view.names), dtype=np.bool_)
         keep[health.last_resort(view.targets)] = True
-    if not keep.all():
-        view = _keep(view, keep, [UNHEALTHY] * len(view.names))
+    return keep, _reasons(view, keep, lambda _: UNHEALTHY)
+
+
+def health_scores(view: View, health: HealthView) -> npt.NDArray[np.float64]:
+    """How well each candidate has been doing, float64 [C], 0..1."""
     sla = [None if np.isnan(value) else float(value) for value in view.latency]
-    return view, health.scores(view.targets, sla).astype(np.float64)
+    return health.scores(view.targets, sla).astype(np.float64)
 
 
 def too_expensive(
@@ -113,23 +120,16 @@ def too_expensive(
         NoCandidateError: Where all cost more.
     """
     keep = cost <= limit
-    reasons = {
-        name: f"predicted to cost ${usd:.6f}, at most ${limit:.6f} allowed"
-        for name, usd, fits in zip(view.names, cost.tolist(), keep.tolist(), strict=True)
-        if not fits
-    }
-    if not keep.any():
-        raise NoCandidateError({**view.filtered, **reasons})
-    return keep, reasons
+    return keep, _reasons(view, keep, lambda i: f"predicted to cost ${cost[i]:.6f}, at most ${limit:.6f} allowed")
 
 
-def _keep(view: View, keep: npt.NDArray[np.bool_], reasons: Sequence[str]) -> View:
-    """``view`` without the others.
+def _reasons(view: View, keep: npt.NDArray[np.bool_], reason: Callable[[int], str]) -> dict[str, str]:
+    """The reason by name of those that are not kept; ``reason`` is asked by their place.
 
     Raises:
         NoCandidateError: Where nothing is left.
     """
-    found = {name: reason for name, reason, fits in zip(view.names, reasons, keep.tolist(), strict=True) if not fits}
-    if not keep.any():
+    found = {view.names[place]: reason(place) for place in (~keep).nonzero()[0].tolist()}
+    if len(found) == len(view.names):
         raise NoCandidateError({**view.filtered, **found})
-    return view.take(keep, found)
+    return found

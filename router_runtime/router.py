@@ -25,7 +25,7 @@ from router_runtime.execution import Engine
 from router_runtime.experiments import enroll
 from router_runtime.exploring import Explorer
 from router_runtime.features import Features, extract
-from router_runtime.filters import HealthView, estimate_tokens, fit_context, fit_health, needed_capabilities
+from router_runtime.filters import HealthView, estimate_tokens, fit_context, needed_capabilities
 from router_runtime.hooks import Bell, DeadlineMissed, Decided, Observer, RouterEvent
 from router_runtime.keeping import WITH_FEATURES, LogPrompts, kept_features, kept_text
 from router_runtime.live import Live
@@ -190,11 +190,18 @@ class Router(Calling):
         """As :meth:`route`, with what the decision came from."""
         started, now = self._timer(), self._clock()
         snapshot = self.live.snapshot(now)
-        registry = snapshot.registry
+        registry, asked = snapshot.registry, options
         if registry.experiments or snapshot.arms:
-            options = enroll(registry, options, snapshot.arms)
+            options = enroll(registry, asked, snapshot.arms)
             snapshot = snapshot.arms.get(options.arm or "", snapshot)
-        weighed = self._weigh(messages, options, started, snapshot)
+        try:
+            weighed = self._weigh(messages, options, started, snapshot)
+        except NoCandidateError:
+            if options.model == asked.model:
+                raise
+            # The arm's model cannot serve this call. Another may, and the call stays in the arm that it was drawn for:
+            # arms that lose calls of one kind could not be compared.
+            weighed = self._weigh(messages, options._replace(model=asked.model), started, snapshot)
         entropy = self._entropy(10)
         seed = int.from_bytes(entropy[:7], "big") >> 3
         weighed, choice = self._choose(weighed, seed)
@@ -281,17 +288,14 @@ class Router(Calling):
         tokens = estimate_tokens(request)
         if tokens > view.smallest_window:
             view = fit_context(view, tokens)
-        health = None
-        doors = self._doors()
-        if doors is not None:
-            view, health = fit_health(view, doors)
         plan, predicted, features = self._predict(snapshot, view, request, plan, tokens, started)
         if options.session is not None:
             held = self.engine.prefixes.held(options.session, view.names, self._clock())
             predicted = deciding.with_cache(predicted, held)
-        kept = deciding.limit_cost(predicted, _limit(snapshot, options))
-        if health is not None and kept is not predicted:
-            health = health[[view.names.index(name) for name in kept.view.names]]
+        kept, health = deciding.limit_cost(predicted, _limit(snapshot, options)), None
+        doors = self._doors()
+        if doors is not None:  # last: what is left out for its health alone may still be the call's last resort
+            kept, health = deciding.limit_health(kept, doors)
         labels = _labels(snapshot, options, intent, kept)
         order = tuple([snapshot.registry.model(name).name for name in options.order]) if options.order else ()
         return Weighed(snapshot, request, options, intent, plan, kept, features, health, labels, order)
@@ -424,16 +428,19 @@ def _needs(snapshot: Snapshot, request: Request, intent: IntentEntry | None, opt
     if options.tier is not None and options.tier not in registry.tiers:
         raise ConfigError(f"no tier {options.tier!r} in the registry{did_you_mean(options.tier, registry.tiers)}")
     models: tuple[str, ...] | None = None
-    if options.model != "auto":
-        models = (registry.model(options.model).name,)
-    elif options.order:
-        models = tuple(sorted({registry.model(name).name for name in options.order}))
-    elif options.models is not None:
-        models = tuple(sorted({registry.model(name).name for name in options.models}))
+    if options.model != "auto" or options.order or options.models is not None:
+        models = _allowed(registry, options)
     needed = needed_capabilities(request, intent)
     if options.capabilities:
         needed = _with_asked(needed, options.capabilities)
     return Needs(needed, options.tier, models)
+
+
+def _allowed(registry: Registry, options: Options) -> tuple[str, ...]:
+    """The models that all that the caller says of models leaves over, sorted."""
+    one = None if options.model == "auto" else (options.model,)
+    lists = [names for names in (one, options.order or None, options.models) if names is not None]
+    return tuple(sorted(set.intersection(*({registry.model(name).name for name in names} for names in lists))))
 
 
 def _with_asked(needed: tuple[str, ...], asked: Sequence[str]) -> tuple[str, ...]:

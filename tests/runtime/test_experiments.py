@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from router_runtime import Router
-from router_runtime.errors import ConfigError
+from router_runtime.errors import ConfigError, NoCandidateError
 from router_runtime.experiments import arm_mean, assign, chi2_tail, difference, enroll, sample_ratio
 from router_runtime.options import Options
 from router_runtime.registry import ArmEntry, ExperimentEntry
@@ -48,6 +48,31 @@ def test_the_router_logs_no_exposure_of_a_named_model() -> None:
     decision = router.route("Hello", user="bob", model=model)
     assert (decision.arm, decision.chosen) == (None, model)
     assert router.route("Hello", user="alice", order=[model]).arm is None
+    router.close()
+
+
+def test_a_call_that_may_not_go_to_every_arms_model_is_in_no_arm() -> None:
+    known = load_registry(DEFAULT_REGISTRY)
+    tiers = {"private": replace(known.tiers["free"], models=frozenset({"llama-4-scout"}))}
+    known = replace(known, experiments={"launch": TEST}, tiers=tiers)
+    for subject in ("alice", "bob"):  # of either arm: who takes part must not hang on the arm
+        for named in (Options(user=subject, models=("llama-4-scout",)), Options(user=subject, tier="private")):
+            assert enroll(known, named) == named
+    router = Router.open(registry=known, state_dir=None)
+    assert router.route("Hello", user="bob", models=["llama-4-scout"]).chosen == "llama-4-scout"
+    assert router.route("Hello", user="bob", tier="private").chosen == "llama-4-scout"
+    router.close()
+
+
+def test_where_the_arms_model_cannot_serve_another_does_and_the_call_stays_in_its_arm() -> None:
+    known = replace(load_registry(DEFAULT_REGISTRY), experiments={"launch": TEST})
+    router = Router.open(registry=known, state_dir=None)
+    assert router.route("Hello", user="bob").chosen == "gpt-5.5"
+    router.engine.health.disable("gpt-5.5")
+    decision = router.route("Hello", user="bob")
+    assert (decision.arm, decision.chosen != "gpt-5.5") == ("launch/holdout", True)
+    with pytest.raises(NoCandidateError):
+        router.route("Hello", user="bob", max_cost_usd=-1.0)
     router.close()
 
 

@@ -188,6 +188,25 @@ def test_health_lowers_and_bars_and_never_empties(registry, clock):
     assert len(router.route("hi", max_cost_usd=0.001).candidates) < 5
 
 
+def test_a_model_that_is_too_dear_is_so_when_it_is_unwell_too(registry):
+    router = opened(registry=registry)
+    usd = {candidate.model: candidate.cost_usd for candidate in router.route("hi").candidates}
+    dearest = max(usd, key=usd.get)
+    router.engine.health.failed((registry.models[dearest].provider, dearest), hold_s=30)
+    decision = router.route("hi", max_cost_usd=usd[dearest] / 2)
+    assert decision.filtered[dearest].startswith("predicted to cost")  # or it would be the call's last resort
+
+
+def test_all_that_is_said_of_models_holds_together(registry):
+    router = opened(registry=registry)
+    one, two, three = list(registry.models)[:3]
+    assert router.route("hi", order=[two, one], models=[one, three]).chosen == one
+    assert router.route("hi", model=one, order=[two, one]).chosen == one
+    for apart in ({"model": one, "order": [two]}, {"model": one, "models": [two]}, {"models": []}):
+        with pytest.raises(NoCandidateError, match="not among the models asked for"):
+            router.route("hi", **apart)
+
+
 def test_a_disabled_model_comes_back_when_its_time_is_over(registry_file, tmp_path, clock):
     router = opened(registry=registry_file, state_dir=tmp_path / "state", clock=clock)
     first = router.route("hi").chosen
