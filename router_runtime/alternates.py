@@ -55,14 +55,19 @@ class Alternates:
         self._folders = {arm: self._place(bundle) for arm, bundle in _named(registry)}
         self._opened = {arm: bundle for arm, bundle in self._opened.items() if arm in self._folders}
         self._seen = {arm: seen for arm, seen in self._seen.items() if arm in self._folders}
-        for arm, now in self.signatures():
+        for arm, now in self._signatures():
             if self._seen.get(arm) != now:
                 self._seen[arm] = now
                 self._open(arm)
 
-    def signatures(self) -> tuple[tuple[str, tuple[Path, Signature]], ...]:
-        """By arm, the folder and whether its manifest has changed."""
-        return tuple((arm, (folder, signature(folder / MANIFEST))) for arm, folder in self._folders.items())
+    def changed(self) -> bool:
+        """Whether a bundle is another one than :meth:`follow` last looked at."""
+        return any(self._seen.get(arm) != now for arm, now in self._signatures())
+
+    def _signatures(self) -> Iterator[tuple[str, tuple[Path, Signature]]]:
+        """By arm, the folder and the state of its manifest."""
+        for arm, folder in self._folders.items():
+            yield arm, (folder, signature(folder / MANIFEST))
 
     def serving(self, disabled: Mapping[str, float], now: float) -> Iterator[tuple[str, Bundle]]:
         """The arms with a bundle of their own, without a withdrawn canary.

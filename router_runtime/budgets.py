@@ -23,11 +23,11 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Protocol
 
 from router_runtime.errors import BudgetExceeded, ConfigError, StoreError
-from router_runtime.registry import WINDOWS, BudgetEntry, TierEntry, Window
+from router_runtime.registry import MAX_BUDGET_USD, WINDOWS, BudgetEntry, TierEntry, Window
 from router_runtime.sqlite import immediate
 
 _PICO = Decimal(10) ** 12
-_MAX_USD = Decimal(9_000_000)  # 64-bit integers of pico-dollars end at 9.2 million
+_MAX_USD = Decimal(MAX_BUDGET_USD)
 _SCARCE = 0.2
 _CALLS_WHEN_SCARCE = 20
 _TIDY_S = 3600.0

@@ -112,6 +112,8 @@ class SampleRatio:
 def sample_ratio(experiment: ExperimentEntry, observed: Mapping[str, int]) -> SampleRatio:
     """Chi-squared test of the subjects seen in each arm against the shares (Fabijan et al., KDD 2019).
 
+    An arm whose share is 0 is closed: a subject there breaks the split.
+
     Args:
         experiment: The arms and their shares.
         observed: Subjects by arm; a missing arm has none.
@@ -124,8 +126,9 @@ def sample_ratio(experiment: ExperimentEntry, observed: Mapping[str, int]) -> Sa
     counts = {arm.name: int(observed.get(arm.name, 0)) for arm in experiment.arms}
     total, whole = sum(counts.values()), sum(arm.share for arm in experiment.arms)
     expected = {arm.name: total * arm.share / whole for arm in experiment.arms}
-    statistic = sum((counts[k] - expected[k]) ** 2 / expected[k] for k in counts) if total else 0.0
-    p_value = chi2_tail(statistic, len(counts) - 1)
+    open_arms = [arm.name for arm in experiment.arms if arm.share > 0]
+    statistic = sum((counts[k] - expected[k]) ** 2 / expected[k] for k in open_arms) if total else 0.0
+    p_value = chi2_tail(statistic, len(open_arms) - 1) if sum(counts[k] for k in open_arms) == total else 0.0
     return SampleRatio(counts, expected, p_value, p_value < _SAMPLE_RATIO_ALARM)
 
 

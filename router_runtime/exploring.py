@@ -88,7 +88,7 @@ class ExplorationCap:
     def __init__(self, counts: BudgetCounts, clock: Callable[[], float]) -> None:
         self._counts, self._clock = counts, clock
         self._guard = threading.Lock()
-        self._left = 0.0
+        self._left = self._limit = 0.0
         self._day = (0, 0)
         self._not_before = 0.0
         self._fetching: threading.Thread | None = None
@@ -104,6 +104,8 @@ class ExplorationCap:
         with self._guard:
             if not self._day[0] <= now < self._day[1]:
                 self._day, self._left, self._not_before = window_bounds("day", now), 0.0, now
+            if limit_usd != self._limit:  # an edit of the registry: what was refused may be granted now
+                self._limit, self._not_before = limit_usd, now
             fits = 0.0 <= cost_usd <= self._left
             self._left -= cost_usd if fits else 0.0
             if self._left < max(limit_usd / SHARES / 2, cost_usd) and now >= self._not_before:

@@ -65,7 +65,8 @@ def estimate_tokens(request: Request) -> float:
     """Prompt tokens, estimated without a tokenizer.
 
     A quarter of a token for an ASCII character and 0.7 for any other (their share is taken from the first 4,096
-    characters), 4 for a message, 120 for a tool's definition and 800 for an image, a sound or a file.
+    characters), a quarter for a character of a call's arguments, 4 for a message, 120 for a tool's definition and 800
+    for an image, a sound or a file.
     """
     text = request.text
     rate = TOKENS_PER_ASCII_CHAR
@@ -76,6 +77,7 @@ def estimate_tokens(request: Request) -> float:
     parts = request.images + request.audio + request.files
     return (
         len(text) * rate
+        + request.argument_chars * TOKENS_PER_ASCII_CHAR
         + request.turns * TOKENS_PER_MESSAGE
         + request.tools * TOKENS_PER_TOOL
         + parts * TOKENS_PER_PART

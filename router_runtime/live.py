@@ -60,7 +60,6 @@ class Live:
         self._disabled = read_disabled(state_dir) if state_dir else {}
         self._disabled_everywhere: dict[str, float] = {}
         self._others.follow(self._registry)
-        self._seen_others = self._others.signatures()
         self._check_at = clock() + CHECK_EVERY_S
         self._snapshot = self._make()
 
@@ -73,7 +72,7 @@ class Live:
         """The one to decide by at ``now``; once a second it looks whether a file changed."""
         if now >= self._check_at:
             self._check_at = now + CHECK_EVERY_S
-            if self._signatures() != self._seen or self._others.signatures() != self._seen_others:
+            if self._signatures() != self._seen or self._others.changed():
                 threading.Thread(target=self.refresh, name="pointsman-reload", daemon=True).start()
         snapshot = self._snapshot
         if now >= snapshot.valid_until:
@@ -90,7 +89,6 @@ class Live:
                 if old != new:
                     self._reload(what)
             self._others.follow(self._registry)
-            self._seen_others = self._others.signatures()
             self._snapshot = self._make()
 
     def swap_bundle(self, bundle: Bundle | Path | None) -> None:
@@ -99,6 +97,8 @@ class Live:
         Raises:
             BundleError: Where it does not open; the former one goes on serving.
         """
+        folder = bundle if isinstance(bundle, Path) else None
+        seen = _manifest(folder)  # before it is read: what replaces it meanwhile is news
         try:
             opened = open_bundle(bundle) if isinstance(bundle, Path) else bundle
         except PointsmanError as error:
@@ -106,8 +106,8 @@ class Live:
             raise
         with self._guard:
             self._bundle = opened
-            self._bundle_folder = bundle if isinstance(bundle, Path) else None
-            self._seen = (self._seen[0], self._signatures()[1], self._seen[2])
+            self._bundle_folder = folder
+            self._seen = (self._seen[0], seen, self._seen[2])
             self._snapshot = self._make()
         self._observer(Swapped("bundle", opened.version if opened else "none"))
 
@@ -156,6 +156,9 @@ class Live:
         return replace(main, arms=arms) if arms else main
 
     def _signatures(self) -> _Sources:
-        manifest = self._bundle_folder / MANIFEST if self._bundle_folder else None
         state = self._state_dir / FILE if self._state_dir else None
-        return signature(self._registry_file), signature(manifest), signature(state)
+        return signature(self._registry_file), _manifest(self._bundle_folder), signature(state)
+
+
+def _manifest(folder: Path | None) -> Signature:
+    return signature(folder / MANIFEST if folder else None)

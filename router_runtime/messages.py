@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ class Request:
         assistant_turns: Those of the assistant.
         tool_results: Those of role ``tool``, or blocks of type ``tool_result``.
         tools: Number of tools offered.
-        tool_calls: The assistant's calls of tools, or blocks of type ``tool_use``.
+        tool_calls: The assistant's turns with calls of tools, or blocks of type ``tool_use``.
+        argument_chars: Characters of those calls' arguments, which models read but which are no part of ``text``.
         images, audio, files: Number of such parts.
         json_output: Whether structured output was asked for.
         intent: The declared intent, or None.
@@ -40,8 +41,10 @@ class Request:
     json_output: bool = False
     intent: str | None = None
     tool_calls: int = 0
+    argument_chars: int = 0
 
 
+_MAX_DEPTH = 8
 _PART_FIELDS = {
     "image": "images",
     "image_url": "images",
@@ -80,7 +83,7 @@ def read_request(
     n_tools = len(tools) if tools else 0
     if isinstance(messages, str):
         return Request(text=messages, tools=n_tools, json_output=json_output, intent=intent)
-    counts = dict.fromkeys(("images", "audio", "files", "tool_results", "tool_calls"), 0)
+    counts = dict.fromkeys(("images", "audio", "files", "tool_results", "tool_calls", "argument_chars"), 0)
     texts: list[str] = []
     system_chars = assistant_turns = 0
     for index, message in enumerate(messages):
@@ -92,7 +95,9 @@ def read_request(
             system_chars += len(text)
         elif role == "assistant":
             assistant_turns += 1
-            counts["tool_calls"] += bool(message.get("tool_calls"))
+            if calls := message.get("tool_calls"):
+                counts["tool_calls"] += 1
+                counts["argument_chars"] += _argument_chars(calls)
         elif role == "tool":
             counts["tool_results"] += 1
         texts.append(text)
@@ -114,19 +119,45 @@ def _content_text(content: Any, index: int, counts: dict[str, int]) -> str:
         return ""
     if isinstance(content, str):
         return content
+    return "\n".join(_texts(content, index, counts, 0))
+
+
+def _texts(content: Any, index: int, counts: dict[str, int], depth: int) -> Iterator[str]:
+    """The texts of a list of parts, those inside tool results and documents too."""
     if not isinstance(content, Sequence) or isinstance(content, bytes):
         raise RequestError(f"messages[{index}].content is {type(content).__name__}, expected text or a list of parts")
-    texts = []
+    if depth > _MAX_DEPTH:
+        raise RequestError(f"messages[{index}].content holds parts inside parts, deeper than {_MAX_DEPTH}")
     for part in content:
-        if isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, Mapping):
-            field = _PART_FIELDS.get(str(part.get("type")))
-            if field is not None:
-                counts[field] += 1
-            text = part.get("text")
-            if isinstance(text, str):
-                texts.append(text)
-        else:
+        if not isinstance(part, str | Mapping):
             raise RequestError(f"messages[{index}].content holds {type(part).__name__}, expected parts with a type")
-    return "\n".join(texts)
+        inner = part if isinstance(part, str) else _inner(part, counts)
+        if isinstance(inner, str):
+            yield inner
+        elif inner is not None:
+            yield from _texts(inner, index, counts, depth + 1)
+
+
+def _inner(part: Mapping[str, Any], counts: dict[str, int]) -> Any:
+    """The text of a part, or the parts inside it; None where it holds nothing to read. Counts what it is."""
+    kind, source, text = str(part.get("type")), part.get("source"), part.get("text")
+    field = _PART_FIELDS.get(kind)
+    if field is not None:
+        counts[field] += 1
+    if kind == "tool_use":
+        counts["argument_chars"] += len(str(part.get("input", "")))
+    if kind == "tool_result":
+        return part.get("content")
+    if kind == "document" and isinstance(source, Mapping):
+        return {"text": source.get("data"), "content": source.get("content")}.get(str(source.get("type")))
+    return text if isinstance(text, str) else None
+
+
+def _argument_chars(calls: Any) -> int:
+    """Characters of the arguments in OpenAI's list of calls; what is not of its shape has none."""
+    found = 0
+    for call in calls if isinstance(calls, Sequence) else ():
+        inner = call.get("function") if isinstance(call, Mapping) else None
+        given = inner.get("arguments") if isinstance(inner, Mapping) else None
+        found += len(given) if isinstance(given, str) else 0
+    return found

@@ -13,7 +13,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,12 +74,20 @@ def pull(place: Place, out: Path) -> Pulled:
         BundleFormatError: Where the server, the version or its bundle cannot be reached, or the bundle does not open.
         BundleTampered: Where the bundle is not the one that was registered.
     """
-    parts = urlsplit(place.url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+    if not _usable(place.url):
         raise ConfigError(
             "the tracking server must be http(s)://host[:port][/path]; a user belongs in MLFLOW_TRACKING_USERNAME"
         )
     return asyncio.run(_Pull(place).run(out))
+
+
+def _usable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        plain = parts.port != 0 and not parts.username and not parts.query
+    except ValueError:  # a port or an address that is none
+        return False
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def credentials(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -128,14 +137,16 @@ class _Pull:
             answer = await self._ask(transport, "/model-versions/get", name=model, version=reference)
         else:
             answer = await self._ask(transport, "/registered-models/alias", name=model, alias=reference)
-        found = answer["model_version"]
-        tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
-        return str(found["version"]), str(tags.get("bundle_sha256", ""))
+        with self._reading():
+            found = answer["model_version"]
+            tags = {tag["key"]: tag["value"] for tag in found.get("tags", [])}
+            return str(found["version"]), str(tags.get("bundle_sha256", ""))
 
     async def _folder(self, transport: Transport, number: str) -> str:
         """Where the artifacts of a version lie below the server's."""
         answer = await self._ask(transport, "/model-versions/get-download-uri", name=self._place.model, version=number)
-        uri = urlsplit(str(answer["artifact_uri"]))
+        with self._reading():
+            uri = urlsplit(str(answer["artifact_uri"]))
         if uri.scheme != "mlflow-artifacts":
             raise BundleFormatError(
                 f"version {number} at {self._host} lies at {uri.scheme or 'file'}:…, which the server does not hand "
@@ -145,12 +156,17 @@ class _Pull:
 
     async def _ask(self, transport: Transport, path: str, **query: str) -> dict[str, Any]:
         data = await self._get(transport, f"{_API}{path}?{urlencode(query)}", _MAX_ANSWER)
-        try:
+        with self._reading():
             answer: dict[str, Any] = json.loads(data)
             answer.keys()
-        except (ValueError, AttributeError) as error:
-            raise BundleFormatError(f"{self._host} does not answer as MLflow does") from error
         return answer
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise BundleFormatError(f"{self._host} does not answer as MLflow does") from error
 
     async def _get(self, transport: Transport, path: str, limit: int) -> bytes:
         async with asyncio.timeout(self._place.timeout_s):

@@ -90,6 +90,7 @@ def write_update(path: Path, update: PriceUpdate) -> None:
     Raises:
         RegistryError: The file changed since it was read, or cannot be written.
     """
+    path = path.resolve()  # where the registry is a link, what it leads to is written
     if _read(path).decode("utf-8", "replace") != update.old:
         raise RegistryError("changed meanwhile; nothing was written, try again", file=str(path))
     try:

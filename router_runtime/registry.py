@@ -21,6 +21,8 @@ CAPABILITIES = ("tools", "vision", "audio", "files", "json", "streaming", "reaso
 LATENCY_NEEDS = ("interactive", "normal", "batch")
 
 Window = Literal["minute", "day", "month"]
+MAX_BUDGET_USD = 9_000_000.0
+"""Of any budget: counts are 64-bit integers of pico-dollars, which end at 9.2 million."""
 WINDOWS: tuple[Window, ...] = ("minute", "day", "month")
 
 

@@ -87,7 +87,7 @@ class AgentReader:
             strategy=strategy,
             labels=section.texts("labels"),
             intent=self._known(section, "intent", self._intents),
-            tiers=self._known_all(section, "tiers", self._tiers),
+            tiers=section.known("tiers", self._tiers),
             tools=frozenset(section.texts("tools")) if "tools" in section else None,
             budgets=self._budgets(section),
             memory=_memory(section),
@@ -113,14 +113,6 @@ class AgentReader:
         if name is not None and name not in known:
             raise section.get(key).error(f"{section.what}.{key}: unknown {name!r}{did_you_mean(name, known)}")
         return None if name is None else str(name)
-
-    def _known_all(self, section: Section, key: str, known: Collection[str]) -> frozenset[str] | None:
-        if key not in section:
-            return None
-        for name in section.texts(key):
-            if name not in known:
-                raise section.get(key).error(f"{section.what}.{key}: unknown {name!r}{did_you_mean(name, known)}")
-        return frozenset(section.texts(key))
 
 
 def _memory(agent: Section) -> MemoryEntry:

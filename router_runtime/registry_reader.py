@@ -16,6 +16,7 @@ from router_runtime.registry import (
     ADAPTERS,
     CAPABILITIES,
     LATENCY_NEEDS,
+    MAX_BUDGET_USD,
     WINDOWS,
     ArmEntry,
     BudgetEntry,
@@ -77,7 +78,7 @@ def parse_registry(data: bytes, file: str = "registry.yaml") -> Registry:
         labels={name: _label(name, value, refer) for name, value in top.named("labels")},
         intents=intents,
         policy=_policy(top, refer),
-        experiments=_entries(top, "experiments", lambda name, value: _experiment(name, value, refer)),
+        experiments=_entries(top, "experiments", lambda name, value: _experiment(name, value, refer, tiers)),
         names=names,
         version=hashlib.sha256(data).hexdigest()[:12],
         state=_state(top),
@@ -264,7 +265,7 @@ def _budgets(section: Section, key: str) -> tuple[BudgetEntry, ...]:
         if window not in WINDOWS:
             raise value.error(f"unknown window {window!r}{did_you_mean(window, WINDOWS)}: {', '.join(WINDOWS)}")
         bounds = Section(value, f"{section.what}.{key}.{window}", ("usd", "tokens"))
-        budget = BudgetEntry(window, bounds.number("usd", None), bounds.whole("tokens", None))
+        budget = BudgetEntry(window, bounds.number("usd", None, high=MAX_BUDGET_USD), bounds.whole("tokens", None))
         if budget.usd is None and budget.tokens is None:
             raise value.error(f"the budget per {window} bounds neither usd nor tokens")
         budgets.append(budget)
@@ -310,20 +311,20 @@ def _policy(top: Section, refer: _Reference) -> PolicyEntry:
     )
     return PolicyEntry(
         settings,
-        exploration_budget_usd=section.number("exploration_budget_usd", None),
+        exploration_budget_usd=section.number("exploration_budget_usd", None, high=MAX_BUDGET_USD),
         deadline_ms=section.number("deadline_ms", entry.deadline_ms, low=1e-6),
         static_order=refer.many(section, "static_order"),
         output_tokens=section.number("output_tokens", entry.output_tokens, low=1e-6),
     )
 
 
-def _experiment(name: str, value: Value, refer: _Reference) -> ExperimentEntry:
+def _experiment(name: str, value: Value, refer: _Reference, tiers: Collection[str]) -> ExperimentEntry:
     section = Section(value, f"experiments.{name}", ("unit", "arms", "tiers"))
     arms = tuple(_arm(arm, item, f"{section.what}.{arm}", refer) for arm, item in section.named("arms"))
     if len(arms) < 2 or abs(sum(arm.share for arm in arms) - 1.0) > 1e-6:
         raise value.error(f"the experiment {name!r} needs two arms or more, with shares that sum to 1")
-    tiers = frozenset(section.texts("tiers")) if "tiers" in section else None
-    return ExperimentEntry(name, section.choice("unit", ("user", "session"), "user"), arms, tiers)
+    unit = section.choice("unit", ("user", "session"), "user")
+    return ExperimentEntry(name, unit, arms, section.known("tiers", tiers))
 
 
 def _arm(name: str, value: Value, what: str, refer: _Reference) -> ArmEntry:

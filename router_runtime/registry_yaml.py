@@ -132,6 +132,16 @@ class Section:
             found[text] = None
         return tuple(found)
 
+    def known(self, key: str, names: Collection[str]) -> frozenset[str] | None:
+        """As :meth:`texts`, each of which must be among ``names``; None where absent."""
+        if key not in self:
+            return None
+        found = self.texts(key)
+        for text, item in zip(found, self.values(key), strict=True):
+            if text not in names:
+                raise item.error(f"{self._name(key)}: unknown {text!r}{did_you_mean(text, names)}")
+        return frozenset(found)
+
     def values(self, key: str) -> list[Value]:
         """A list of values; empty where absent."""
         return self.get(key).items(self._name(key)) if key in self else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,6 +14,8 @@ from router_runtime.flags import Outage
 from router_runtime.pricing import price_at
 from router_runtime.records import Candidate, Decision
 from router_runtime.registry import Registry
+
+_END_OF_DATES = datetime.max.replace(tzinfo=UTC).timestamp()
 
 WIDTH = 100
 
@@ -84,7 +85,7 @@ def _outage(outage: Outage) -> str:
 
 def until(end: float) -> str:
     """``until 2026-04-01 12:00:00 UTC``, or ``until it is enabled``."""
-    if end == math.inf:
+    if end >= _END_OF_DATES:
         return "until it is enabled"
     return f"until {datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M:%S} UTC"
 

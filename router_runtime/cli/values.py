@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Callable
 
+_LONGEST_S = 100 * 365.25 * 86400.0
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -14,7 +15,10 @@ def duration(text: str) -> float:
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", text.strip())
     if match is None or float(match[1]) == 0.0:
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30s, 5m, 2h or 1d")
-    return float(match[1]) * _UNITS[match[2] or "s"]
+    seconds = float(match[1]) * _UNITS[match[2] or "s"]
+    if seconds > _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than a hundred years")
+    return seconds
 
 
 def above_zero(kind: type[float] | type[int]) -> Callable[[str], float]:

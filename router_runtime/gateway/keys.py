@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from router_runtime.errors import ConfigError, StoreError
-from router_runtime.registry import WINDOWS, Window
+from router_runtime.registry import MAX_BUDGET_USD, WINDOWS, Window
 from router_runtime.shared_file import read_file, rewrite
 
 FILE = "keys.json"
@@ -186,6 +186,8 @@ def _check(record: KeyRecord) -> None:
         raise ConfigError("a key's name has 1 to 100 characters")
     if any(number is not None and not 0 < number < 1e12 for number in numbers):
         raise ConfigError("a key's budget and rates are greater than 0")
+    if record.budget_usd is not None and record.budget_usd > MAX_BUDGET_USD:
+        raise ConfigError(f"a key's budget is at most ${MAX_BUDGET_USD:,.0f}; leave it out for none")
     if record.budget_window not in WINDOWS:
         raise ConfigError(f"a key's budget window is one of {', '.join(WINDOWS)}")
 

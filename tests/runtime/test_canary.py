@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from router_runtime import Router
+from router_runtime import Router, alternates
 from router_runtime.alternates import withdrawn_name
 from router_runtime.bundle import open_bundle
 from router_runtime.bundle_writer import install_bundle, write_bundle
@@ -68,6 +68,24 @@ def test_a_share_of_the_sessions_gets_the_canary_and_its_version_is_recorded(hou
     assert rest == {open_bundle(house / "champion").version}
     again = opened(house, clock)
     assert [one.arm for one in arms(again)] == [one.arm for one in decisions], "the same in every process"
+
+
+def test_a_bundle_that_comes_while_another_is_read_is_not_missed(house, clock, bundle_folder, monkeypatch):
+    router = opened(house, clock)
+    usual, late = alternates.open_bundle, []
+
+    def slow(folder):
+        found = usual(folder)
+        if not late:
+            late.append(write_another(house / "next", bundle_folder, "# While the second is read\n"))
+        return found
+
+    monkeypatch.setattr(alternates, "open_bundle", slow)
+    write_another(house / "next", bundle_folder, "# The second\n")
+    router.live.refresh()
+    assert router.live._others.changed(), "the next look a second later sees it"
+    router.live.refresh()
+    assert router.live.snapshot(clock()).arms["canary"].bundle.version == open_bundle(house / "next").version
 
 
 def test_calls_without_a_session_or_with_a_fixed_model_are_not_the_canarys(house, clock):

@@ -134,6 +134,7 @@ def test_a_refusal_is_one_line_and_1(run, arguments):
         ["route"],
         ["route", "x", "--trade-off", "2"],
         ["disable", "opus", "--for", "soon"],
+        ["disable", "opus", "--for", "999999999d"],
         ["route", "x", "--max-cost", "nan"],
     ],
 )
@@ -147,6 +148,14 @@ def test_help_shows_an_example(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0
     assert f"pointsman {command}" in out.split("example:")[1]
+
+
+def test_an_end_beyond_all_dates_is_shown_as_none(run, tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "disabled.json").write_text('{"disabled": {"gpt-5.5": 8e13}}')
+    code, out, _ = run("status")
+    assert code == 0
+    assert "disabled until it is enabled" in out
 
 
 def test_a_spoilt_state_file_is_named(run, tmp_path):

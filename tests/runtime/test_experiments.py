@@ -92,6 +92,14 @@ def test_a_broken_split_alarms() -> None:
         sample_ratio(TEST, {"x": 1})
 
 
+def test_a_closed_arm_has_no_part_in_the_check() -> None:
+    closed = replace(TEST, arms=(*TEST.arms, ArmEntry("stopped", 0.0)))
+    assert sample_ratio(closed, {"router": 9000, "holdout": 1000}).p_value == pytest.approx(1.0)
+    assert sample_ratio(closed, {"router": 9000, "holdout": 1000, "stopped": 1}).alarm
+    alone = replace(TEST, arms=(ArmEntry("router", 1.0), ArmEntry("stopped", 0.0)))
+    assert not sample_ratio(alone, {"router": 100}).alarm
+
+
 def test_experiments_split_independently() -> None:
     halves = (ArmEntry("a", 0.5), ArmEntry("b", 0.5))
     one, two = split(ExperimentEntry("one", "user", halves)), split(ExperimentEntry("two", "user", halves))

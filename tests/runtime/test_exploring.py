@@ -49,6 +49,19 @@ def test_spending_never_passes_the_cap(tmp_path):
     assert Budgets(tmp_path / "b.sqlite", clock).spent(ACCOUNT, "day")[0] <= Decimal(1)
 
 
+def test_a_cap_that_is_raised_lets_explore_again_on_the_same_day():
+    clock = Clock()
+    cap = ExplorationCap(Budgets(clock=clock), clock)
+    warm(cap, 1.0)
+    for _ in range(SHARES * 3):
+        cap.take(1 / SHARES, 1.0)
+        cap.wait()
+    assert not cap.take(0.1, 1.0)
+    assert not cap.take(0.1, 2.0), "the first question has a share fetched"
+    cap.wait()
+    assert cap.take(0.1, 2.0)
+
+
 def test_a_new_day_brings_a_new_cap():
     clock = Clock()
     cap = ExplorationCap(Budgets(clock=clock), clock)

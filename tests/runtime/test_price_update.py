@@ -114,6 +114,15 @@ def test_a_file_that_changed_meanwhile_is_not_written(file: Path) -> None:
     assert file.read_text().endswith("here\n")
 
 
+def test_what_a_link_leads_to_is_written(file: Path) -> None:
+    link = file.with_name("linked.yaml")
+    link.symlink_to(file.name)
+    found = find_updates(link, source(), NOW)
+    write_update(link, found)
+    assert link.is_symlink()
+    assert file.read_text() == found.text
+
+
 def test_the_files_permissions_stay(file: Path) -> None:
     file.chmod(0o640)
     write_update(file, find_updates(file, source(), NOW))

@@ -23,6 +23,8 @@ models:
     prices: [{valid_from: 2026-04-01, input: 1, output: 2}]
 """
 
+HALVES = "arms: {x: {share: .5}, y: {share: .5}}"
+
 
 def test_the_shipped_registry_lists_the_playbooks_five_models(registry):
     prices = {name: (m.prices[0].input, m.prices[0].output) for name, m in registry.models.items()}
@@ -82,6 +84,9 @@ def test_aliases_mean_their_model(registry):
         ("providers:", "labels: {code: {c: 1}}\nproviders:", 1, "unknown model 'c'"),
         ("providers:", "tiers: {free: {budgets: {week: {usd: 1}}}}\nproviders:", 1, "unknown window 'week'"),
         ("providers:", "tiers: {free: {budgets: {day: {}}}}\nproviders:", 1, "neither usd nor tokens"),
+        ("providers:", "tiers: {free: {budgets: {day: {usd: 10000000}}}}\nproviders:", 1, "between 0 and 9e+06"),
+        ("providers:", "policy: {exploration_budget_usd: 10000000}\nproviders:", 1, "between 0 and 9e+06"),
+        ("providers:", f"experiments: {{e: {{tiers: [fre], {HALVES}}}}}\nproviders:", 1, "unknown 'fre'"),
         ("providers:", "experiments: {e: {arms: {x: {share: 1}}}}\nproviders:", 1, "two arms"),
         ("providers:", "intents: {i: {capabilities: [fly]}}\nproviders:", 1, "holds 'fly'"),
         ("providers:", "policy: !!python/object:os.system {}\nproviders:", None, None),

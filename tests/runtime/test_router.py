@@ -16,13 +16,14 @@ from router_runtime.errors import (
     NoCandidateError,
     PointsmanError,
     RegistryError,
+    RequestError,
     UnknownModelError,
 )
 from router_runtime.features import extract
 from router_runtime.filters import estimate_tokens
 from router_runtime.health import Health
 from router_runtime.hooks import DeadlineMissed, Decided, Swapped, SwapRefused
-from router_runtime.messages import Request
+from router_runtime.messages import Request, read_request
 from router_runtime.options import Options, RouteOptions
 from router_runtime.overrides import disable, enable
 from router_runtime.policy import draw
@@ -321,6 +322,33 @@ def test_tokens_are_estimated_within_a_factor_of_two_of_the_usual():
     assert estimate_tokens(Request("word " * 1000)) == pytest.approx(1254)
     assert estimate_tokens(Request("汉字" * 1000)) == pytest.approx(1404)
     assert estimate_tokens(Request("")) == 4
+
+
+LONG = "word " * 80_000
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": LONG}}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": LONG}]},
+        {"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": LONG}]}]},
+        {"role": "user", "content": [{"type": "document", "source": {"type": "text", "data": LONG}}]},
+        {"role": "user", "content": [{"type": "document", "source": {"type": "content", "content": LONG}}]},
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {"text": LONG}}]},
+    ],
+)
+def test_what_stands_inside_parts_and_calls_counts_as_tokens(message):
+    assert estimate_tokens(read_request([message])) == pytest.approx(100_000, rel=0.01)
+
+
+def test_parts_inside_parts_have_a_bound():
+    content: list = []
+    for _ in range(900):
+        content = [{"type": "tool_result", "content": content}]
+    with pytest.raises(RequestError, match="deeper than 8"):
+        read_request([{"role": "user", "content": content}])
 
 
 def test_an_explanation_names_words_and_numbers(bundle):

@@ -16,6 +16,7 @@ from router_runtime.cli import main
 from router_runtime.errors import BundleFormatError, BundleTampered, ConfigError
 from router_runtime.mlflow_pull import Place, credentials, pull
 from tests.mlflow_server import mlflow_server
+from tests.provider_server import ProviderServer, reply
 from training.run_record import RunRecord
 from training.tracking import Tracker
 
@@ -69,11 +70,19 @@ def test_unknown_aliases_and_servers_are_named(server, tmp_path):
         pull(Place(server, reference="nope"), tmp_path / "router")
     with pytest.raises(BundleFormatError, match=r"no bundle from 127\.0\.0\.1:1"):
         pull(Place("http://127.0.0.1:1"), tmp_path / "router")
-    for url in ("ftp://host", "http://user:secret@host", "host"):
+    for url in ("ftp://host", "http://user:secret@host", "host", "http://host:abc", "http://host:99999", "http://[::1"):
         with pytest.raises(ConfigError) as refused:
             pull(Place(url), tmp_path / "router")
         assert "secret" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("answer", ["{}", '{"model_version": null}', '{"model_version": {"tags": [1]}}', "[]", "no"])
+def test_a_server_that_is_no_mlflow_is_named(answer, tmp_path):
+    with ProviderServer() as other:
+        other.handler = lambda _request: reply(answer)
+        with pytest.raises(BundleFormatError, match="does not answer as MLflow does"):
+            pull(Place(other.url), tmp_path / "router")
 
 
 def test_pulling_loads_no_mlflow(server, tmp_path):
