@@ -48,7 +48,7 @@ def _address(match: re.Match[str]) -> str:
 
 
 def _digits(match: re.Match[str]) -> str:
-    """Digits with blanks and dashes between them: a card, a phone number, or a long number."""
+    """Digits with blanks and dashes between them: a card, a phone number, or several numbers in a row."""
     found = match.group()
     digits = "".join(c for c in found if c.isdecimal())
     if _CARD_DIGITS[0] <= len(digits) <= _CARD_DIGITS[1] and _luhn(digits):
@@ -58,7 +58,7 @@ def _digits(match: re.Match[str]) -> str:
     written_as_phone = found.startswith(("+", "(")) or len(digits) < len(found)
     if written_as_phone and _PHONE_DIGITS[0] <= len(digits) <= _PHONE_DIGITS[1]:
         return PHONE
-    return _LONG.sub(NUMBER, found)
+    return NUMBER  # a card with its date and code, two phone numbers, a card that was misspelt
 
 
 def _luhn(digits: str) -> bool:
@@ -68,20 +68,36 @@ def _luhn(digits: str) -> bool:
     return (sum(values[::2]) + doubled) % 10 == 0
 
 
-_LONG = re.compile(rf"\d{{{MIN_DIGITS},}}")
+_MARKER = rf"(?:{'|'.join(re.escape(one) for one in (EMAIL, PHONE, NUMBER, CARD, ACCOUNT, IP, SECRET))})"
+_KEY = "[A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
+_BETWEEN_DIGITS = " ()./\u00a0\u2009\u202f\u2010-\u2013-"
 _HEX = "0-9A-Fa-f"
 _RULES: tuple[tuple[re.Pattern[str], _Replacement], ...] = (
+    # a private key up to its end; where that is cut off, its lines
     (
-        re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[^-]{0,8000}-----END [A-Z ]{0,30}PRIVATE KEY-----)?"),
+        re.compile(
+            rf"-----BEGIN {_KEY}"
+            rf"(?:(?:[^-]|-(?!----)){{0,16000}}-----END {_KEY}|(?:\s{{1,4}}[A-Za-z0-9+/=]{{16,256}}){{0,400}})"
+        ),
         SECRET,
     ),
     # user:password@ of a URL
-    (re.compile(r"(?<![\w+.-])([A-Za-z][A-Za-z0-9+.-]{1,20}://)[^\s/@]{1,512}@"), rf"\1{SECRET}@"),
+    (
+        re.compile(r"(?<![\w+.-])([A-Za-z][A-Za-z0-9+.-]{1,20}://)(?:[^\s/@]{1,512}|[^\s/@:]{1,256}:[^\s@]{1,256})@"),
+        rf"\1{SECRET}@",
+    ),
     # the value of anything that calls itself a secret
     (
         re.compile(
-            r"""((?i:pass(?:word|wd|phrase)|secret|token|api[_-]?key|access[_-]?key)["']?\s{0,4}[=:]\s{0,4}["']?)"""
-            r"""(?![\[\s])[^\s"',;]{4,512}"""
+            r"""((?i:pass(?:word|wd|phrase|code)|pwd|secret|token|api[_-]?key|access[_-]?key)"""
+            rf"""\\?["']?\s{{0,4}}[=:]\s{{0,4}}\\?["']?)(?!{_MARKER}|\s)(?:[^\s"',;\\]|\\(?!["'])){{4,512}}"""
+        ),
+        rf"\1{SECRET}",
+    ),
+    (
+        re.compile(
+            r"""((?i:authorization)\\?["']?\s{0,4}[=:]\s{0,4}\\?["']?(?:(?i:basic|bearer|token|digest)\s{1,4})?)"""
+            rf"""(?!{_MARKER}|(?i:basic|bearer|token|digest)\s)[^\s"',;\\]{{6,512}}"""
         ),
         rf"\1{SECRET}",
     ),
@@ -99,6 +115,7 @@ _RULES: tuple[tuple[re.Pattern[str], _Replacement], ...] = (
     # long mixes of letters and digits: keys of other makers, checksums
     (re.compile(r"(?<![\w-])(?=[A-Za-z_-]{0,64}\d)(?=[\d_-]{0,64}[A-Za-z])[A-Za-z0-9_-]{32,}"), SECRET),
     (re.compile(r"(?<![\w-])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![\w-])"), ACCOUNT),
+    (re.compile(r"(?<![\w-])[a-z]{2}\d{2}(?: ?\d{4}){3,7}(?: ?\d{1,3})?(?![\w-])"), ACCOUNT),
     (
         re.compile(
             rf"(?<![\w:.])(?:[{_HEX}]{{0,4}}:){{2,7}}(?:[{_HEX}]{{1,4}}|(?:\d{{1,3}}\.){{3}}\d{{1,3}})?(?![\w:])"
@@ -106,5 +123,5 @@ _RULES: tuple[tuple[re.Pattern[str], _Replacement], ...] = (
         _address,
     ),
     (re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])"), _address),
-    (re.compile(r"(?<![\w+])[+(]{0,2}\d(?:[ ()./-]{0,2}\d){6,}"), _digits),
+    (re.compile(rf"(?<![\w+])[+(]{{0,2}}\d(?:[{_BETWEEN_DIGITS}]{{0,2}}\d){{{MIN_DIGITS - 1},}}"), _digits),
 )

@@ -24,6 +24,19 @@ HIDDEN = {
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_X": "[secret]",
     "-----BEGIN RSA PRIVATE KEY-----\nMIIabc\n-----END RSA PRIVATE KEY-----": "[secret]",
     "0f" * 20: "[secret]",
+    "pay with 4111 1111 1111 1111 12/27 123": "pay with [number]",
+    "call 555-123-4567 555-987-6543 today": "call [number] today",
+    "misspelt 4111 1111 1111 1112": "misspelt [number]",
+    "4111\u00a01111\u00a01111\u00a01111 or 555\u2011123\u20114567": "[card] or [phone]",
+    "iban de89370400440532013000": "iban [account]",
+    "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQO/x-y\n-----END PGP PRIVATE KEY BLOCK-----\nbye": "[secret]\nbye",
+    "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIE/p\n-----END RSA PRIVATE KEY-----": "[secret]",
+    "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq+hkiG9\nand so on": "[secret]\nand so on",
+    "Authorization: Basic dXNlcjpw": "Authorization: Basic [secret]",
+    "Server=db;Uid=sa;Pwd=hunter22;": "Server=db;Uid=sa;Pwd=[secret];",
+    r"{\"password\": \"hunter22\"}": r"{\"password\": \"[secret]\"}",
+    "password: [abc1234]": "password: [secret]",
+    "mongodb+srv://u:p/w@h/db": "mongodb+srv://[secret]@h/db",
 }
 KEPT = (
     "at 12:30:45 std::vector<int> holds 999.1.1.1",
@@ -31,6 +44,7 @@ KEPT = (
     "supercalifragilisticexpialidocious_and_more_words_here",
     "def token(self): return self.password",
     "What is 12 + 30? (A) 41 (B) 42",
+    "a basic understanding at10 this case of authorization: none",
     "",
 )
 TRAPS = (
@@ -46,6 +60,12 @@ TRAPS = (
     "token=",
     "1.1.",
     "((++",
+    "-----BEGIN PRIVATE KEY-----\nMIIE",
+    "Authorization: Basic ",
+    'password\\": \\"',
+    "http://a:b/",
+    "aa11 1111 ",
+    "1\u00a0",
 )
 
 
