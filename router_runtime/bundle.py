@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from router_runtime.errors import BundleError, BundleFormatError, BundleTampered
+from router_runtime.errors import BundleError, BundleFormatError, BundleTampered, PredictionError
 from router_runtime.features import extract
 from router_runtime.manifest import FORMAT_VERSION, Manifest, parse_manifest
 from router_runtime.messages import Request
 from router_runtime.onnx_guard import ALLOWED_OPS, check_graph
-from router_runtime.scorer import ORT_ERRORS, Described, Predictions, Scorer
+from router_runtime.scorer import Described, Predictions, Scorer
 
 __all__ = ["ALLOWED_OPS", "FORMAT_VERSION", "MAX_BYTES", "Bundle", "newest_that_opens", "open_bundle", "probe_rows"]
 
@@ -167,7 +167,7 @@ def _check_probes(scorer: Scorer, manifest: Manifest) -> None:
     for number, probe in enumerate(manifest.probes):
         try:
             found = _predict(scorer, probe.text)
-        except ORT_ERRORS as error:
+        except PredictionError as error:
             raise BundleFormatError(f"the graph cannot compute probe {number}") from error
         wanted_quality, wanted_tokens = np.array(probe.quality), np.array(probe.output_tokens)
         shapes_fit = found.quality.shape == wanted_quality.shape and found.output_tokens.shape == wanted_tokens.shape

@@ -82,6 +82,10 @@ class BundleUnsafe(BundleError):
     """The graph holds something that a router needs not: custom operators, subgraphs, external data."""
 
 
+class PredictionError(PointsmanError):
+    """The bundle's graph cannot compute a request: it does not fit, or it asks for more memory than it may have."""
+
+
 class RequestError(PointsmanError):
     """A request that cannot be read as messages."""
 

@@ -35,6 +35,17 @@ class DeadlineMissed:
 
 
 @dataclass(frozen=True, slots=True)
+class PredictionFailed:
+    """The bundle's graph could not compute a request, and the static table chose.
+
+    Args:
+        error: Why.
+    """
+
+    error: PointsmanError
+
+
+@dataclass(frozen=True, slots=True)
 class Swapped:
     """A registry, a bundle or the state of disabled models was taken over.
 
@@ -134,6 +145,7 @@ class StateChanged:
 RouterEvent = (
     Decided
     | DeadlineMissed
+    | PredictionFailed
     | Swapped
     | SwapRefused
     | AttemptStarted

@@ -3,7 +3,8 @@
 A bounded walk of the protobuf wire format (https://protobuf.dev/programming-guides/encoding) over the few messages of
 onnx.proto3. Only fields that a router needs are let through: no subgraphs, functions, external data, custom
 domains, sparse tensors or strings, and no operator beyond :data:`ALLOWED_OPS`. A tensor may not claim more elements
-than its bytes hold, and nothing may be computed from constants alone, so that a small file cannot become a large one.
+than its bytes hold, and nothing may be computed from constants alone, so that a small file cannot become a large one
+while it loads. What a graph may take while it computes is bounded in :mod:`router_runtime.scorer`.
 """
 
 from __future__ import annotations

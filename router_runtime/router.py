@@ -20,13 +20,13 @@ from router_runtime.budgets import BudgetCounts
 from router_runtime.bundle import Bundle
 from router_runtime.calling import Calling
 from router_runtime.deciding import Choice, Floats, Predicted
-from router_runtime.errors import ConfigError, NoCandidateError
+from router_runtime.errors import ConfigError, NoCandidateError, PredictionError
 from router_runtime.execution import Engine
 from router_runtime.experiments import enroll
 from router_runtime.exploring import Explorer
 from router_runtime.features import Features, extract
 from router_runtime.filters import HealthView, estimate_tokens, fit_context, needed_capabilities
-from router_runtime.hooks import Bell, DeadlineMissed, Decided, Observer, RouterEvent
+from router_runtime.hooks import Bell, DeadlineMissed, Decided, Observer, PredictionFailed, RouterEvent
 from router_runtime.keeping import WITH_FEATURES, LogPrompts, kept_features, kept_text
 from router_runtime.live import Live
 from router_runtime.messages import Messages, Request, read_request
@@ -115,7 +115,7 @@ class Router(Calling):
 
     Attributes:
         live: What serves now.
-        counts: ``decisions`` and ``deadline_missed`` since the start.
+        counts: ``decisions``, ``deadline_missed`` and ``predictions_failed`` since the start.
     """
 
     def __init__(self, live: Live, settings: RouterSettings) -> None:
@@ -303,23 +303,30 @@ class Router(Calling):
     def _predict(
         self, snapshot: Snapshot, view: View, request: Request, plan: Plan, tokens: float, started: float
     ) -> tuple[Plan, Predicted, Features | None]:
-        """By the bundle where there is one and time; else by the static table."""
+        """By the bundle where there is one, and time, and it can; else by the static table."""
         entry = snapshot.registry.policy
         if snapshot.bundle is None:
             features = extract(request) if self.settings.log_prompts in WITH_FEATURES else None
             return plan, deciding.assume(view, tokens, entry.output_tokens), features
         features = extract(request)
         late = self._late(started, entry.deadline_ms, "features")
-        if not late:
-            predicted = deciding.predict(view, snapshot.bundle, features, tokens)
-            late = self._late(started, entry.deadline_ms, "scores")
-        if not late:
+        predicted = None if late else self._scored(view, snapshot.bundle, features, tokens)
+        if predicted is not None and not self._late(started, entry.deadline_ms, "scores"):
             return plan, predicted, features
         return (
             snapshot.plan(Wish(strategy="static", explore=False)),
             deciding.assume(view, tokens, entry.output_tokens),
             features,
         )
+
+    def _scored(self, view: View, bundle: Bundle, features: Features, tokens: float) -> Predicted | None:
+        """By the bundle; None where it fails, which is counted and told."""
+        try:
+            return deciding.predict(view, bundle, features, tokens)
+        except PredictionError as error:
+            self.counts["predictions_failed"] += 1
+            self._tell(PredictionFailed(error))
+            return None
 
     def _late(self, started: float, deadline_ms: float, step: str) -> bool:
         """Whether the deadline has passed; counts and tells it."""

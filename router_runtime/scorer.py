@@ -8,6 +8,7 @@ was logged, ``latency_ms`` [C].
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -16,13 +17,15 @@ import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from router_runtime.errors import BundleFormatError
+from router_runtime.errors import BundleFormatError, PredictionError
 from router_runtime.features import STRUCTURAL, Features
 
 Floats = npt.NDArray[np.float32]
 
 _INPUTS = ("ids", "structural", "models", "descriptor")
 _REQUIRED = ("quality", "output_tokens", "domain")
+MAX_MEMORY = 512 << 20
+"""Bytes that the graphs of all bundles of a process may take together; one of a router's takes some 10 MB."""
 ORT_ERRORS = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -31,6 +34,20 @@ ORT_ERRORS = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
+
+
+@functools.cache
+def _bounded() -> bool:
+    """Whether graphs compute within :data:`MAX_MEMORY`; a few operators are enough to ask for any amount.
+
+    onnxruntime bounds an arena that sessions share, not one of a session's own.
+    """
+    try:
+        where = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+        ort.create_and_register_allocator(where, ort.OrtArenaCfg({"max_mem": MAX_MEMORY, "arena_extend_strategy": 1}))
+    except (AttributeError, *ORT_ERRORS):  # another library's is there, or another onnxruntime
+        return False
+    return True
 
 
 class Described(Protocol):
@@ -77,7 +94,9 @@ class Scorer:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is raised
+        if _bounded():
+            options.add_session_config_entry("session.use_env_allocators", "1")
         try:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except ORT_ERRORS as error:
@@ -100,7 +119,7 @@ class Scorer:
             raise BundleFormatError(
                 f"router.onnx reads {inputs['structural']} structural numbers, not {len(STRUCTURAL)}"
             )
-        if inputs["descriptor"][1] != 1 + len(self.domains):
+        if inputs["descriptor"][1:] != [1 + len(self.domains)]:
             raise BundleFormatError(f"router.onnx and the manifest disagree on the {len(self.domains)} domains")
 
     def predict(self, features: Features, models: npt.NDArray[np.int64], descriptor: Floats) -> Predictions:
@@ -110,6 +129,12 @@ class Scorer:
             features: Of the request.
             models: int64 [C], index of each candidate in the manifest's models, :attr:`unknown` for others.
             descriptor: float32 [C, 1 + D], see the module's docstring.
+
+        Raises:
+            PredictionError: The graph cannot compute it.
         """
         feed = {"ids": features.ids, "structural": features.structural, "models": models, "descriptor": descriptor}
-        return Predictions(*self._run(self._outputs, feed, None))
+        try:
+            return Predictions(*self._run(self._outputs, feed, None))
+        except ORT_ERRORS as error:
+            raise PredictionError("the bundle's graph cannot compute this request") from error

@@ -111,6 +111,7 @@ def status_of(service: Service, journal: Journal) -> dict[str, Any]:
         "active": service.limits.active,
         "decisions": router.counts["decisions"],
         "deadline_missed": router.counts["deadline_missed"],
+        "predictions_failed": router.counts["predictions_failed"],
         "models": {
             name: {
                 "provider": model.provider,

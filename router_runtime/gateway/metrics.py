@@ -19,6 +19,7 @@ from router_runtime.hooks import (
     BudgetRefused,
     DeadlineMissed,
     Decided,
+    PredictionFailed,
     RouterEvent,
     StateChanged,
     Swapped,
@@ -56,6 +57,7 @@ class Metrics:
         self._decisions = self._count("decisions", "Decisions", "model", "strategy")
         self._decision_s = self._time("decision_seconds", "Time that decisions took", _DECISIONS)
         self._missed = self._count("deadline_missed", "Decisions that the static table made, out of time", "step")
+        self._failed = self._count("predictions_failed", "Decisions that the static table made, the bundle failing")
         self._attempts = self._count("attempts", "Calls to providers", "provider", "model", "outcome")
         self._attempt_s = self._time("attempt_seconds", "Time that providers took", _ANSWERS, "provider")
         self._first_s = self._time("first_token_seconds", "Time to the first content of streams", _ANSWERS, "provider")
@@ -97,6 +99,9 @@ class Metrics:
 
     def _deadline(self, event: DeadlineMissed) -> None:
         self._at(self._missed, event.step).inc()
+
+    def _prediction(self, _event: PredictionFailed) -> None:
+        self._failed.inc()
 
     def _finished(self, event: AttemptFinished) -> None:
         attempt = event.attempt
@@ -160,6 +165,7 @@ class Metrics:
 _COUNTERS: dict[type, Callable[..., None]] = {
     Decided: Metrics._decided,
     DeadlineMissed: Metrics._deadline,
+    PredictionFailed: Metrics._prediction,
     AttemptFinished: Metrics._finished,
     BudgetRefused: Metrics._refused,
     BreakerChanged: Metrics._breaker,

@@ -1,10 +1,13 @@
 import hashlib
+import itertools
 import json
 import os
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,9 +16,18 @@ from onnx import TensorProto, helper, numpy_helper
 from router_runtime import bundle as bundles
 from router_runtime.bundle import newest_that_opens, open_bundle
 from router_runtime.bundle_writer import install_bundle, write_bundle
-from router_runtime.errors import BundleError, BundleFormatError, BundleTampered, BundleUnsafe, ConfigError
-from router_runtime.features import STRUCTURAL
+from router_runtime.errors import (
+    BundleError,
+    BundleFormatError,
+    BundleTampered,
+    BundleUnsafe,
+    ConfigError,
+    PredictionError,
+)
+from router_runtime.features import STRUCTURAL, extract
+from router_runtime.messages import Request
 from router_runtime.onnx_guard import ALLOWED_OPS, check_graph
+from router_runtime.scorer import Scorer
 
 
 def edit(folder, **changes):
@@ -152,6 +164,40 @@ ADD = helper.make_node("Add", ["x", "x"], ["y"])
 def test_unsafe_graphs_are_refused_before_a_session(data, message):
     with pytest.raises(BundleUnsafe, match=message):
         check_graph(data)
+
+
+def router_graph(nodes, descriptor):
+    """A graph with a router's inputs and outputs, whose answers all come of ``answer``."""
+    inputs = {"ids": (TensorProto.INT64, [None]), "structural": (TensorProto.FLOAT, [len(STRUCTURAL)])}
+    inputs |= {"models": (TensorProto.INT64, [None]), "descriptor": (TensorProto.FLOAT, descriptor)}
+    outputs = ("quality", "output_tokens", "domain")
+    graph = helper.make_graph(
+        [*nodes, *(helper.make_node("Sigmoid", ["answer"], [name]) for name in outputs)],
+        "g",
+        [helper.make_tensor_value_info(name, *shape) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+    )
+    opset = [helper.make_opsetid("", 15)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+
+def test_a_small_graph_cannot_take_gigabytes(bundle):
+    names = ["structural", *(f"twice{n}" for n in range(25))]
+    doubling = [helper.make_node("Concat", [one, one], [two], axis=0) for one, two in itertools.pairwise(names)]
+    data = router_graph([*doubling, helper.make_node("ReduceSum", [names[-1]], ["answer"])], [None, 3])
+    check_graph(data)
+    assert len(data) < 2_000
+    scorer = Scorer(data, SimpleNamespace(models=("a", "b"), domains=("x", "y")))
+    with pytest.raises(PredictionError):
+        scorer.predict(extract(Request("hi")), np.zeros(1, np.int64), np.zeros((1, 3), np.float32))
+    assert psutil.Process().memory_info().rss < 2 << 30
+    assert bundles.probe_rows(bundle.onnx, bundle.manifest), "which leaves enough for the others"
+
+
+def test_a_descriptor_of_another_shape_is_refused():
+    data = router_graph([helper.make_node("Gather", ["structural", "models"], ["answer"])], [None])
+    with pytest.raises(BundleFormatError, match="disagree on the 2 domains"):
+        Scorer(data, SimpleNamespace(models=("a",), domains=("x", "y")))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"PK\x03\x04", b"\xff" * 40, b"\x3a\xff\xff\xff\xff\x7f", b"\x0b\x0c"])

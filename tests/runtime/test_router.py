@@ -8,13 +8,16 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from router_runtime import Router, explain
+from router_runtime.bundle import open_bundle
 from router_runtime.errors import (
     BundleError,
     ConfigError,
     NoCandidateError,
     PointsmanError,
+    PredictionError,
     RegistryError,
     RequestError,
     UnknownModelError,
@@ -22,7 +25,7 @@ from router_runtime.errors import (
 from router_runtime.features import extract
 from router_runtime.filters import estimate_tokens
 from router_runtime.health import Health
-from router_runtime.hooks import DeadlineMissed, Decided, Swapped, SwapRefused
+from router_runtime.hooks import DeadlineMissed, Decided, PredictionFailed, Swapped, SwapRefused
 from router_runtime.messages import Request, read_request
 from router_runtime.options import Options, RouteOptions
 from router_runtime.overrides import disable, enable
@@ -174,6 +177,20 @@ def test_a_late_decision_uses_the_static_table_and_is_counted(bundle):
     assert router.counts == {"decisions": 1, "deadline_missed": 1}
     assert isinstance(events[0], DeadlineMissed)
     assert isinstance(events[1], Decided)
+
+
+def test_a_graph_that_fails_costs_no_decision(bundle_copy):
+    events = []
+    router = opened(open_bundle(bundle_copy), registry=registry_of(4), observers=[events.append])
+
+    def fail(*_given):
+        raise ort_errors.RuntimeException("Available memory of 1 is smaller than requested bytes of 2")
+
+    router.live.snapshot(0.0).bundle.scorer._run = fail
+    assert router.route("Hello").policy == "static"
+    assert router.counts == {"decisions": 1, "predictions_failed": 1}
+    assert isinstance(events[0], PredictionFailed)
+    assert isinstance(events[0].error, PredictionError)
 
 
 def test_health_lowers_and_bars_and_never_empties(registry, clock):
