@@ -10,6 +10,7 @@
     │   ├── BundleTampered       a file's sha256 is not the manifest's
     │   ├── BundleFormatError    truncated, oversized, future format, or not a bundle
     │   └── BundleUnsafe         operators, subgraphs or external data that are not allowed
+    ├── PredictionError          a bundle's graph that cannot compute a request; the static table then chooses
     ├── RequestError             a request that cannot be read as messages
     ├── NoCandidateError         every model was filtered out (the reasons are attached)
     ├── DataError                a log or table that cannot be used

@@ -100,7 +100,6 @@ def test_agents_share_a_memory(environment):
     assert sorted(os.listdir(FOLDER)) == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in (EMBED, AGENTS)])
 def test_runs_to_the_end(name, environment):
     before = sorted(os.listdir(FOLDER))

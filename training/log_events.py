@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -190,7 +190,8 @@ def checked_log(
     """
     with duckdb.connect(":memory:") as db:
         db.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'; SET preserve_insertion_order = false")
-        db.execute("SET enable_progress_bar = false")
+        with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets has no bar to turn off
+            db.execute("SET enable_progress_bar = false")
         try:
             yield _checked(db, root, (since, until), max_bad_share)
         except duckdb.Error as error:
