@@ -47,13 +47,20 @@ class LogStats:
 
 
 class _Ticket:
-    """What an ``append`` waits for."""
+    """What an ``append`` waits for: ``left`` events, which the log's thread answers one by one."""
 
-    __slots__ = ("done", "error")
+    __slots__ = ("done", "error", "left")
 
-    def __init__(self) -> None:
+    def __init__(self, left: int) -> None:
         self.done = threading.Event()
         self.error: StoreError | None = None
+        self.left = left
+
+    def answer(self, error: StoreError | None) -> None:
+        self.left -= 1
+        self.error = self.error or error
+        if self.left == 0:
+            self.done.set()
 
 
 class OutcomeLog:
@@ -116,17 +123,18 @@ class OutcomeLog:
         if isinstance(event, Decided):
             self.offer(event.decision)
 
-    def append(self, event: Event, timeout_s: float = 10.0) -> None:
-        """Returns once ``event`` is durable, in the store or in the fallback.
+    def append(self, *events: Event, timeout_s: float = 10.0) -> None:
+        """Returns once all ``events`` (at least one) are durable, in the store or in the fallback.
 
         Raises:
-            StoreError: Where it could not be stored, or not in time; it may then be stored later or never.
+            StoreError: Where one could not be stored, or not in time; it may then be stored later or never, as may
+                the others.
         """
-        ticket = _Ticket()
+        ticket = _Ticket(len(events))
         with self._state:
             if self._closed:
                 raise StoreError("the outcome log is closed")
-            self._queue.append((event, ticket))
+            self._queue.extend((event, ticket) for event in events)
             self._urgent = True
             self._wake()
         if not ticket.done.wait(timeout_s):
@@ -193,7 +201,7 @@ class OutcomeLog:
                 time.sleep(_YIELD_S)
             try:
                 rows.append(to_row(event, self._new_id()))
-            except (TypeError, ValueError) as error:  # a caller's meta that is not JSON must not stop the others
+            except Exception as error:  # noqa: BLE001 - a caller's meta may hold anything, and must not stop the others
                 unreadable += 1
                 _answer([ticket] if ticket else [], StoreError(f"the event is not JSON: {error}"))
             else:
@@ -214,19 +222,14 @@ class OutcomeLog:
         """(rows in the store, rows in the fallback, what went wrong where they are in neither)."""
         if not rows:
             return 0, 0, None
-        try:
-            self._store.append(rows)
-        except StoreError as error:
-            if self._fallback is None:
-                return 0, 0, error
-        else:
+        failed = _failure(self._store, rows)
+        if failed is None:
             return len(rows), 0, None
+        if self._fallback is None:
+            return 0, 0, failed
         self._behind = self._recovered is not None
-        try:
-            self._fallback.append(rows)
-        except StoreError as error:
-            return 0, 0, error
-        return 0, len(rows), None
+        failed = _failure(self._fallback, rows)
+        return 0, 0 if failed else len(rows), failed
 
     def _catch_up(self) -> None:
         """Tells that the store answers again, until that has worked once."""
@@ -259,7 +262,17 @@ def open_log(place: str | Path, outbox: Path) -> OutcomeLog:
     return OutcomeLog(store, fallback=spare, recovered=catch_up, place=place)
 
 
+def _failure(store: EventStore, rows: list[Row]) -> StoreError | None:
+    """Why ``store`` did not take ``rows``; None where it did. Whatever it raises: the log's thread must not end."""
+    try:
+        store.append(rows)
+    except StoreError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - a fault of a driver
+        return StoreError(f"the store failed: {type(error).__name__}: {str(error)[:200]}")
+    return None
+
+
 def _answer(tickets: list[_Ticket], error: StoreError | None) -> None:
     for ticket in tickets:
-        ticket.error = error
-        ticket.done.set()
+        ticket.answer(error)

@@ -94,16 +94,13 @@ def _feedback(row: Mapping[str, Any], place: str, now: float) -> Feedback:
 
 
 def _store(service: Service, rows: list[Feedback]) -> None:
-    """Durable on return: the log writes in order, so that the last one's commit covers those that were offered before.
+    """Durable on return.
 
     Raises:
         StoreError: Where the log cannot take them.
     """
     log = service.router.log
     assert log is not None
-    for row in rows[:-1]:
-        if not log.offer(row):  # the queue is full: wait for it
-            log.append(row)
-    log.append(rows[-1])
+    log.append(*rows)
     for row in rows:
         service.router.agents.history.learn(row.decision_id, row.value)

@@ -66,10 +66,16 @@ def to_row(event: Event, row_id: str) -> Row:
 
     Raises:
         ValueError: Where a value is not JSON (NaN and infinities are not).
+        RecursionError: Where one is nested too deeply.
     """
     data = to_dict(event)
     decision_id = str(data["decision_id"] if "decision_id" in data else data["id"])
-    return Row(row_id, str(data["kind"]), decision_id, event.time, dump(data))
+    return Row(row_id, str(data["kind"]), storable(decision_id), event.time, dump(data))
+
+
+def storable(text: str) -> str:
+    """``text`` without what some store cannot hold: lone surrogates and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode

@@ -117,8 +117,42 @@ def test_an_event_that_is_not_json_does_not_stop_the_others() -> None:
     log.append(attempt(1))
     with pytest.raises(StoreError, match="not JSON"):
         log.append(Feedback("d2", 1.0, "thumbs", float("nan")))
+    deep: dict[str, object] = {}
+    for _ in range(5000):
+        deep = {"in": deep}
+    with pytest.raises(StoreError, match="not JSON"):
+        log.append(Feedback("d3", 1.0, "thumbs", 1.0, meta=deep))
     assert [r.decision_id for r in store.rows] == ["d1"]
-    assert log.stats == LogStats(written=1, dropped=2)
+    assert log.stats == LogStats(written=1, dropped=3)
+    log.close()
+
+
+def test_several_events_are_durable_together_or_say_so() -> None:
+    store = Memory()
+    log = OutcomeLog(store, batch=2)
+    log.append(*(attempt(n) for n in range(5)))
+    assert [r.decision_id for r in store.rows] == [f"d{n}" for n in range(5)]
+    with pytest.raises(StoreError, match="not JSON"):  # the last batch's commit says nothing of the first one's
+        log.append(Feedback("odd", 1.0, "thumbs", 1.0, meta={"x": object()}), *(attempt(n) for n in range(4)))
+    assert log.stats == LogStats(written=9, dropped=1)
+    log.close()
+
+
+def test_a_driver_that_fails_oddly_does_not_end_the_thread() -> None:
+    store, spare = Memory(), Memory()
+    odd = ["a driver's own error"]
+
+    class Odd(Memory):
+        def append(self, rows: Sequence[Row]) -> None:
+            if odd:
+                raise LookupError(odd.pop())
+            store.append(rows)
+
+    log = OutcomeLog(Odd(), fallback=spare)
+    log.append(attempt(1))
+    log.append(attempt(2))
+    assert [[r.decision_id for r in one.rows] for one in (spare, store)] == [["d1"], ["d2"]]
+    assert log.flush()
     log.close()
 
 
@@ -135,7 +169,8 @@ def test_closed_means_closed() -> None:
 def test_a_lone_surrogate_stops_nothing(tmp_path):
     """No store can hold one, and a prompt may carry one."""
     log = OutcomeLog(Spool(tmp_path))
-    log.append(Feedback("d", 1.0, "thumbs", 1.0, meta={"said": "汉 \ud800"}))
+    log.append(Feedback("d", 1.0, "thumbs", 1.0, meta={"said": "汉 \ud800"}), Feedback("\ud800\0", 1.0, "thumbs", 1.0))
     log.close()
-    (row,) = (row for path in spool_files(tmp_path) for row in read_spool(path))
+    row, odd = (row for path in spool_files(tmp_path) for row in read_spool(path))
     assert json.loads(row.body)["meta"] == {"said": "汉 ?"}
+    assert odd.decision_id == "?\ufffd", "no store holds a NUL either"

@@ -133,6 +133,13 @@ def test_what_was_acknowledged_while_the_store_was_away_gets_there(store: Remote
     assert spool_files(tmp_path / "outbox") == []
 
 
+def test_an_id_of_any_characters_is_stored(store: RemoteStore) -> None:
+    log = OutcomeLog(store, linger_s=0)
+    log.append(Feedback("a\0b", 1.0, "thumbs", 1.0), Feedback("\ud800", 2.0, "thumbs", 1.0, meta={"nul": "\0"}))
+    assert log.stats.written == 2
+    log.close()
+
+
 def test_a_server_that_is_not_there_costs_the_caller_nothing(tmp_path: Path) -> None:
     pytest.importorskip("psycopg")
     log = open_log("postgresql://nobody:hunter2@127.0.0.1:9/none", tmp_path)
