@@ -23,6 +23,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Protocol
 
 from router_runtime.errors import BudgetExceeded, ConfigError, StoreError
+from router_runtime.forking import Process
 from router_runtime.registry import MAX_BUDGET_USD, WINDOWS, BudgetEntry, TierEntry, Window
 from router_runtime.sqlite import immediate
 
@@ -192,10 +193,10 @@ class Budgets:
         self._guard = self._reading = threading.Lock()
         self._owed: list[tuple[tuple[tuple[str, int], ...], int, int]] = []
         self._tidied = 0.0
+        self._writer_process, self._reader_process = Process(), Process()
         try:
             self._db = self._reader = self._connect()
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(_SCHEMA)
             if self._path != ":memory:":  # what event loops read must not wait for a writer's fsync
                 self._reader, self._reading = self._connect(), threading.Lock()
@@ -203,7 +204,9 @@ class Budgets:
             raise StoreError(f"{self._path}: cannot open the budget file ({error})") from error
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5.0)
+        db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5.0)
+        db.execute("PRAGMA synchronous=FULL")
+        return db
 
     def reserve(self, limits: Sequence[Limit], usd: Decimal | float, tokens: int = 0) -> Reservation:
         """Sets ``usd`` and ``tokens`` aside on every limit, or on none.
@@ -237,8 +240,7 @@ class Budgets:
     def spent(self, account: str, window: Window) -> tuple[Decimal, int]:
         """(USD, tokens) counted in the current window, open reservations included."""
         start, _ = window_bounds(window, self._clock())
-        with self._reading, self._told("read"):
-            pico, tokens = _spent(self._reader, (f"{account}/{window}", start))
+        pico, tokens = self._counted((f"{account}/{window}", start))
         return Decimal(pico) / _PICO, tokens
 
     def headroom(self, limits: Iterable[Limit]) -> Headroom:
@@ -246,17 +248,18 @@ class Budgets:
         now, tightest = self._clock(), Headroom()
         for limit in limits:
             start, end = window_bounds(limit.window, now)
-            with self._reading, self._told("read"):
-                pico, tokens = _spent(self._reader, (limit.key, start))
+            pico, tokens = self._counted((limit.key, start))
             tightest = tighter(tightest, limit, pico, tokens, float(end))
         return tightest
 
     def close(self) -> None:
         """Closes the file; may be called twice."""
         with self._guard:
-            self._db.close()
+            if not self._writer_process.forked(self._db):
+                self._db.close()
         with self._reading:
-            self._reader.close()
+            if not self._reader_process.forked(self._reader):
+                self._reader.close()
 
     def _tidy(self, now: float) -> None:
         """Once an hour drops what windows counted that ended an hour ago and more."""
@@ -271,11 +274,19 @@ class Budgets:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         with self._guard, self._told("write"):
+            if self._writer_process.forked(self._db) and self._db is not self._reader:
+                self._db, self._owed = self._connect(), []
             with immediate(self._db) as db:
                 for rows, pico, tokens in self._owed:
                     _add(db, rows, pico, tokens)
                 yield db
             self._owed.clear()  # only once it is committed
+
+    def _counted(self, row: tuple[str, int]) -> tuple[int, int]:
+        with self._reading, self._told("read"):
+            if self._reader_process.forked(self._reader) and self._db is not self._reader:
+                self._reader = self._connect()
+            return _spent(self._reader, row)
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from router_runtime.execution.settings import StreamItem
 from router_runtime.execution.streams import ChatStream
+from router_runtime.forking import Process
 
 T = TypeVar("T")
 
@@ -20,11 +21,12 @@ class Background:
         self._guard = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._process = Process()
 
     @property
     def running(self) -> bool:
-        """Whether the loop was started and not stopped."""
-        return self._loop is not None
+        """Whether the loop was started and not stopped; in a forked child it was not."""
+        return self._thread is not None and self._thread.is_alive()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs ``work`` to its end; an interrupt of the waiting thread cancels it."""
@@ -45,6 +47,7 @@ class Background:
     def stop(self) -> None:
         """Ends the loop and its thread; a later use starts new ones."""
         with self._guard:
+            self._leave()
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
@@ -53,11 +56,17 @@ class Background:
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._guard:
+            self._leave()
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=self._loop.run_forever, name="pointsman-calls", daemon=True)
                 self._thread.start()
             return self._loop
+
+    def _leave(self) -> None:
+        """In a forked child there is no thread to run the parent's loop."""
+        if self._process.forked(self._loop):
+            self._loop = self._thread = None
 
 
 async def _next(stream: ChatStream) -> StreamItem | None:

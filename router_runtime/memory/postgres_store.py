@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 
 from router_runtime.errors import StoreError
+from router_runtime.forking import Process
 from router_runtime.memory.entries import Entry, Placed, State
 from router_runtime.memory.keywords import KEYWORDS_VERSION, counted, said, words_of
 from router_runtime.memory.pgvector import PgvectorRanking, enabled, halfvec
@@ -55,6 +56,7 @@ class PostgresMemory:
         self._url = url
         self._guard = threading.RLock()
         self._connection: psycopg.Connection[Any] | None = None
+        self._process = Process()
         self._ranks = False
 
     def append(self, entries: Sequence[tuple[Entry, str, bytes]]) -> list[int]:
@@ -149,9 +151,9 @@ class PostgresMemory:
     def close(self) -> None:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
         with self._guard:
-            if self._connection is not None:
+            if self._connection is not None and not self._process.forked(self._connection):
                 self._connection.close()
-                self._connection = None
+            self._connection = None
 
     def _meaning(self, vector: bytes) -> tuple[str, ...]:
         """The value for the server's ranking, where it has one."""
@@ -182,6 +184,8 @@ class PostgresMemory:
                 raise
 
     def _open(self) -> psycopg.Connection[Any]:
+        if self._process.forked(self._connection):
+            self._connection = None
         if self._connection is None:
             connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
             with connection.transaction():

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from router_runtime.errors import StoreError
+from router_runtime.forking import Process
 from router_runtime.memory.entries import Entry, Placed, State
 from router_runtime.memory.keywords import KEYWORDS_VERSION, counted, said
 from router_runtime.sqlite import immediate
@@ -52,6 +53,7 @@ class SqliteMemory:
         self.path = Path(path)
         self._guard = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._process = Process()
 
     def append(self, entries: Sequence[tuple[Entry, str, bytes]]) -> list[int]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
@@ -145,9 +147,9 @@ class SqliteMemory:
     def close(self) -> None:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
         with self._guard:
-            if self._connection is not None:
+            if self._connection is not None and not self._process.forked(self._connection):
                 self._connection.close()
-                self._connection = None
+            self._connection = None
 
     def _delete(self, test: str, given: Sequence[Any]) -> int:
         with self._writing("forgotten") as db:
@@ -170,6 +172,8 @@ class SqliteMemory:
             yield db
 
     def _open(self) -> sqlite3.Connection:
+        if self._process.forked(self._connection):
+            self._connection = None
         if self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -77,8 +79,9 @@ class SharedState:
         """Begins to keep ``health`` and the disabled models in step; the first exchange is done on return."""
         self._doors, self._tell_disabled = Doors(self._link, health), tell_disabled
         self.exchange()
-        self._thread = threading.Thread(target=self._run, name="pointsman-state", daemon=True)
-        self._thread.start()
+        self._begin()
+        here = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _go_on(here()))
 
     def exchange(self) -> bool:
         """One round with the others; False where Redis is away."""
@@ -120,6 +123,16 @@ class SharedState:
             self._thread.join()
         self._link.close()
 
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="pointsman-state", daemon=True)
+        self._thread.start()
+
+    def _go_on(self) -> None:
+        """In a forked child, which has neither the thread nor whoever may have held the lock."""
+        if not self._end.is_set():
+            self._round = threading.Lock()
+            self._begin()
+
     def _run(self) -> None:
         while not self._end.wait(self._every_s):
             self.exchange()
@@ -138,6 +151,11 @@ class SharedState:
                 self._told = ends
                 self._tell_disabled(ends)
         self.budgets.refresh()
+
+
+def _go_on(state: SharedState | None) -> None:
+    if state is not None:
+        state._go_on()
 
 
 def finite(until: float) -> float | None:

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from router_runtime.errors import StoreError
+from router_runtime.forking import Process
 from router_runtime.stores.base import Row
 
 _TABLE = sql.SQL(
@@ -45,6 +46,7 @@ class PostgresStore:
         self._connect_timeout_s, self._statement_timeout_s = connect_timeout_s, statement_timeout_s
         self._guard = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
+        self._process = Process()
 
     def append(self, rows: Sequence[Row]) -> None:
         """See :class:`router_runtime.stores.base.EventStore`; an event that is there already stays as it is."""
@@ -77,6 +79,8 @@ class PostgresStore:
             self._drop()
 
     def _open(self) -> psycopg.Connection[Any]:
+        if self._process.forked(self._connection):
+            self._connection = None
         if self._connection is None:
             self._connection = self._new()
         return self._connection
@@ -97,9 +101,9 @@ class PostgresStore:
         return connection
 
     def _drop(self) -> None:
-        if self._connection is not None:
+        if self._connection is not None and not self._process.forked(self._connection):
             self._connection.close()
-            self._connection = None
+        self._connection = None
 
 
 def _reason(error: psycopg.Error) -> str:

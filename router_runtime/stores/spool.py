@@ -20,6 +20,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from router_runtime.errors import StoreError
+from router_runtime.forking import Process
 from router_runtime.records import uuid7
 from router_runtime.stores.base import COLUMNS, Row
 
@@ -60,7 +61,7 @@ class Spool:
         self._connection: sqlite3.Connection | None = None
         self._lock_fd = -1
         self._rows, self._opened = 0, 0.0
-        self._pid = os.getpid()
+        self._process = Process()
 
     def append(self, rows: Sequence[Row]) -> None:
         """Commits ``rows`` in one transaction; on return they are on the disk.
@@ -89,8 +90,7 @@ class Spool:
 
     def _open(self) -> sqlite3.Connection:
         """The connection of this process, made where there is none."""
-        if self._pid != os.getpid():  # forked: the parent's connection and lock must not be used, nor closed
-            self._connection, self._lock_fd, self._pid = None, -1, os.getpid()
+        self._leave()
         if self._connection is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{self._new_id()}.sqlite"
@@ -99,9 +99,18 @@ class Spool:
             self._connection, self._rows, self._opened = _connect(path), 0, time.monotonic()
         return self._connection
 
+    def _leave(self) -> None:
+        """In a forked child, leaves the parent's file to it."""
+        if self._process.forked(self._connection):
+            self._connection = None
+            if self._lock_fd >= 0:
+                os.close(self._lock_fd)  # a copy: the parent holds its lock, and would for good as long as this lives
+                self._lock_fd = -1
+
     def _close(self) -> None:
         """Ends the file in order; the lock goes last, so that nobody seals a file that is still being closed."""
-        if self._connection is not None and self._pid == os.getpid():
+        self._leave()
+        if self._connection is not None:
             self._connection.close()
         self._connection = None
         if self._lock_fd >= 0:
