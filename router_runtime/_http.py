@@ -15,18 +15,28 @@ import httpx
 from router_runtime.errors import TransportFailure, TransportKind
 
 _MAX_HEADERS = 128
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=15.0)
 
 
 class HttpxTransport:
     """The seam over httpx's connection pool, below its client (whose cookies, auth and redirects are not needed).
 
     Args:
-        pool: Another httpx transport, for proxies or tests; httpx's own by default.
+        pool: Another httpx transport; httpx's own by default.
     """
 
     def __init__(self, pool: httpx.AsyncBaseTransport | None = None) -> None:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=15.0)
-        self._pool = pool or httpx.AsyncHTTPTransport(limits=limits)
+        self._pool = pool or httpx.AsyncHTTPTransport(limits=_LIMITS)
+
+    @classmethod
+    def through(cls, proxy: str) -> HttpxTransport:
+        """One that goes through a proxy.
+
+        Raises:
+            ValueError: httpx knows no such proxy.
+            ImportError: It needs a library that is not installed.
+        """
+        return cls(httpx.AsyncHTTPTransport(limits=_LIMITS, proxy=proxy))
 
     async def open(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_s: float = 5.0
@@ -77,7 +87,7 @@ def _kind(error: Exception, *, connecting: bool) -> TransportKind:
         return "tls"
     if isinstance(error, httpx.ConnectTimeout):
         return "connect_timeout"
-    if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol):
+    if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.ProxyError):
         return "connect"
     if isinstance(error, httpx.RemoteProtocolError):
         text = str(error)

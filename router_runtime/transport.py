@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Literal, Protocol
+from urllib.request import getproxies_environment
 
 from router_runtime.errors import ConfigError
 
@@ -61,14 +62,23 @@ class Transport(Protocol):
 
 
 def open_transport(kind: Literal["auto", "httpx", "httptools"] = "auto") -> Transport:
-    """A transport for the running event loop.
+    """A transport for the running event loop; through proxies where the environment names them (``proxies.py``).
 
     Args:
-        kind: ``"auto"`` takes httptools where it is installed.
+        kind: ``"auto"`` takes httptools where it is installed; it knows no proxies, so that those are asked by httpx.
 
     Raises:
         ConfigError: Where httptools is asked for by name and missing.
     """
+    direct, proxies = _open_direct(kind), getproxies_environment()
+    if not proxies.keys() - {"no"}:
+        return direct
+    from router_runtime.proxies import ProxiedTransport  # here: few have one
+
+    return ProxiedTransport(direct, proxies)
+
+
+def _open_direct(kind: Literal["auto", "httpx", "httptools"]) -> Transport:
     if kind != "httpx" and find_spec("httptools") is not None and find_spec("aiohappyeyeballs") is not None:
         from router_runtime._httptools import HttptoolsTransport  # here, not above: it is an extra
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from router_runtime.errors import TransportFailure
+from router_runtime.errors import ConfigError, TransportFailure
+from router_runtime.proxies import ProxiedTransport, proxy_for
 from router_runtime.transport import Transport, open_transport
 from tests.provider_server import (
     Close,
@@ -171,3 +172,54 @@ async def test_tls_to_a_plain_server(transport: Transport, server: ProviderServe
 async def test_a_redirect_is_not_followed(transport: Transport, server: ProviderServer) -> None:
     server.push(reply("", 307, location="http://127.0.0.1:1/steal"))
     assert (await fetch(transport, server.url))[0] == 307
+
+
+PROXIES = {"http": "http://proxy:3128", "https": "proxy:3129", "no": "internal.example,.corp"}
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://api.example/v1", "http://proxy:3128"),
+        ("https://api.example/v1", "http://proxy:3129"),
+        ("https://internal.example/v1", None),
+        ("https://llm.corp:8443/v1", None),
+        ("http://localhost:8000/v1", None),
+        ("http://127.0.0.2/v1", None),
+        ("http://[::1]:8000/v1", None),
+        ("ws://api.example", None),
+    ],
+)
+def test_which_proxy_a_url_is_asked_through(url: str, expected: str | None) -> None:
+    assert proxy_for(url, PROXIES) == expected
+    assert proxy_for(url, {"all": "http://all:1", "no": "*"}) is None
+    assert proxy_for("https://api.example", {"all": "http://all:1"}) == "http://all:1"
+
+
+async def test_the_environments_proxy_is_asked_and_this_machine_is_not(
+    server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", server.url.replace("http://", "http://user:hunter2@"))
+    monkeypatch.setenv("HTTPS_PROXY", server.url)
+    transport = open_transport()
+    server.push(reply("through"), reply("refused", 403), reply("direct"))
+    assert (await fetch(transport, "http://api.example/v1/x"))[2] == b"through"
+    assert server.received[-1].path == "http://api.example/v1/x"
+    assert server.received[-1].headers["proxy-authorization"].startswith("Basic ")
+    with pytest.raises(TransportFailure) as failed:
+        await fetch(transport, "https://api.example/v1/x")
+    assert (failed.value.kind, server.received[-1].method) == ("connect", "CONNECT")
+    assert "hunter2" not in repr(failed.value)
+    assert (await fetch(transport, server.url + "/v1/x"))[2] == b"direct"
+    assert server.received[-1].path == "/v1/x"
+    await transport.aclose()
+
+
+async def test_a_proxy_that_is_none_is_named_without_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "gopher://user:hunter2@host")
+    transport = open_transport()
+    assert isinstance(transport, ProxiedTransport)
+    with pytest.raises(ConfigError, match="ALL_PROXY names no proxy") as refused:
+        await fetch(transport, "https://api.example/v1/x")
+    assert "hunter2" not in str(refused.value)
+    await transport.aclose()
