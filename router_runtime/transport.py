@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Literal, Protocol
-from urllib.request import getproxies_environment
 
 from router_runtime.errors import ConfigError
 
@@ -70,6 +69,8 @@ def open_transport(kind: Literal["auto", "httpx", "httptools"] = "auto") -> Tran
     Raises:
         ConfigError: Where httptools is asked for by name and missing.
     """
+    from urllib.request import getproxies_environment  # here: it takes a while, and routing alone needs no HTTP
+
     direct, proxies = _open_direct(kind), getproxies_environment()
     if not proxies.keys() - {"no"}:
         return direct
