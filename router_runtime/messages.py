@@ -75,18 +75,19 @@ def read_request(
         intent: Declared intent.
 
     Raises:
-        RequestError: Where a message is not a mapping, or its content is neither text nor a list of parts.
+        RequestError: Where messages or tools are no list, a message is not a mapping, or its content is neither text
+            nor a list of parts.
     """
     json_output = response_format is not None and not (
         isinstance(response_format, Mapping) and response_format.get("type") == "text"
     )
-    n_tools = len(tools) if tools else 0
+    n_tools = len(_listed(tools, "tools")) if tools else 0
     if isinstance(messages, str):
         return Request(text=messages, tools=n_tools, json_output=json_output, intent=intent)
     counts = dict.fromkeys(("images", "audio", "files", "tool_results", "tool_calls", "argument_chars"), 0)
     texts: list[str] = []
     system_chars = assistant_turns = 0
-    for index, message in enumerate(messages):
+    for index, message in enumerate(_listed(messages, "messages")):
         if not isinstance(message, Mapping):
             raise RequestError(f"messages[{index}] is {type(message).__name__}, expected a mapping of role and content")
         text = _content_text(message.get("content"), index, counts)
@@ -111,6 +112,12 @@ def read_request(
         intent=intent,
         **counts,
     )
+
+
+def _listed(value: Any, name: str) -> Sequence[Any]:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise RequestError(f"{name} is {type(value).__name__}, expected a list")
+    return value
 
 
 def _content_text(content: Any, index: int, counts: dict[str, int]) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from router_runtime.budgets import limits_for
@@ -18,7 +17,7 @@ from router_runtime.errors import BundleError, GatewayRefusal
 from router_runtime.flags import PREFIX, flag_state, switch_name, switched
 from router_runtime.gateway.reading import refuse, text
 from router_runtime.gateway.service import Service
-from router_runtime.gateway.wire import read_json
+from router_runtime.gateway.wire import Json, read_json
 from router_runtime.hooks import RouterEvent, Swapped, SwapRefused
 from router_runtime.snapshot import Snapshot
 from router_runtime.state.shared import finite
@@ -62,29 +61,29 @@ def routes(service: Service) -> list[Route]:
     journal = Journal(service)
     service.router.listen(journal.observe)
 
-    async def status(_request: Request) -> JSONResponse:
-        return JSONResponse(await asyncio.to_thread(status_of, service, journal))
+    async def status(_request: Request) -> Json:
+        return Json(await asyncio.to_thread(status_of, service, journal))
 
-    async def disable(request: Request) -> JSONResponse:
+    async def disable(request: Request) -> Json:
         seconds = _seconds(await _body(request))
-        return JSONResponse(await asyncio.to_thread(_disable, service, _named(request), seconds))
+        return Json(await asyncio.to_thread(_disable, service, _named(request), seconds))
 
-    async def enable(request: Request) -> JSONResponse:
-        return JSONResponse(await asyncio.to_thread(_enable, service, _named(request)))
+    async def enable(request: Request) -> Json:
+        return Json(await asyncio.to_thread(_enable, service, _named(request)))
 
-    async def flags(_request: Request) -> JSONResponse:
-        return JSONResponse({"flags": _flags(service.router.live.snapshot(service.clock()))})
+    async def flags(_request: Request) -> Json:
+        return Json({"flags": _flags(service.router.live.snapshot(service.clock()))})
 
-    async def reload(_request: Request) -> JSONResponse:
+    async def reload(_request: Request) -> Json:
         before = journal.refused
         await asyncio.to_thread(service.router.live.refresh)
         refused = journal.refused > before
         document = {**_serving(service), "refused": refused, "changes": journal.rows()[-3:]}
-        return JSONResponse(document, 409 if refused else 200)
+        return Json(document, 409 if refused else 200)
 
-    async def swap(request: Request) -> JSONResponse:
+    async def swap(request: Request) -> Json:
         await asyncio.to_thread(_swap, service, await _body(request))
-        return JSONResponse(_serving(service))
+        return Json(_serving(service))
 
     return [
         Route("/admin/status", status, methods=["GET"]),

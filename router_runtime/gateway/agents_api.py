@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any, cast
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from router_runtime.calling import CallOptions
@@ -16,7 +15,7 @@ from router_runtime.gateway.asking import options_of
 from router_runtime.gateway.auth import Caller
 from router_runtime.gateway.reading import refuse
 from router_runtime.gateway.service import Service
-from router_runtime.gateway.wire import read_json
+from router_runtime.gateway.wire import Json, read_json
 from router_runtime.messages import Messages
 from router_runtime.registry_agents import AgentEntry
 from router_runtime.registry_yaml import did_you_mean
@@ -30,16 +29,16 @@ def routes(service: Service) -> list[Route]:
         agents = service.router.current_registry().agents
         return {name: _row(entry) for name, entry in agents.items() if is_open_to(entry, caller)}
 
-    async def listed(request: Request) -> JSONResponse:
-        return JSONResponse({"object": "list", "data": list(rows(request.state.caller).values())})
+    async def listed(request: Request) -> Json:
+        return Json({"object": "list", "data": list(rows(request.state.caller).values())})
 
-    async def one(request: Request) -> JSONResponse:
+    async def one(request: Request) -> Json:
         found, name = rows(request.state.caller), request.path_params["agent"]
         if name not in found:
             raise UnknownModelError(f"no agent {name[:100]!r}{did_you_mean(name[:100], found)}")
-        return JSONResponse(found[name])
+        return Json(found[name])
 
-    async def match(request: Request) -> JSONResponse:
+    async def match(request: Request) -> Json:
         body = read_json(await request.body())
         if unknown := set(body) - {"messages", "tier", "intent"}:
             raise GatewayRefusal(f"no field {sorted(unknown)[0][:100]!r}", status=400, code="unknown_field")
@@ -51,7 +50,7 @@ def routes(service: Service) -> list[Route]:
         choice = service.router.agents.match(messages, tier=options["tier"], intent=options.get("intent"))
         visible = rows(caller)
         refused = {name: reason for name, reason in choice.refused.items() if name in visible}
-        return JSONResponse({**asdict(choice), "refused": refused})
+        return Json({**asdict(choice), "refused": refused})
 
     return [
         Route("/v1/agents", listed, methods=["GET"]),

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from router_runtime.chat import Message, Usage
@@ -20,18 +19,18 @@ from router_runtime.gateway.formats import Asked, Head
 from router_runtime.gateway.problems import Problem, anthropic_error
 from router_runtime.gateway.reading import truth
 from router_runtime.gateway.service import Service
-from router_runtime.gateway.wire import read_json
+from router_runtime.gateway.wire import Json, read_json
 from router_runtime.messages import read_request
 
 
 def routes(service: Service) -> list[Route]:
     """The endpoints."""
 
-    async def count(request: Request) -> JSONResponse:
+    async def count(request: Request) -> Json:
         body = read_json(await request.body())
         chat = chat_body({"max_tokens": 1, **body})
         asked = read_request(chat["messages"], tools=chat.get("tools"), response_format=chat.get("response_format"))
-        return JSONResponse({"input_tokens": max(1, round(estimate_tokens(asked)))})
+        return Json({"input_tokens": max(1, round(estimate_tokens(asked)))})
 
     return [
         Route("/v1/messages", Answering(service, MessagesFormat()), methods=["POST"]),

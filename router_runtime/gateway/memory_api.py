@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from router_runtime.errors import GatewayRefusal, StoreError, UnknownModelError
@@ -17,7 +17,7 @@ from router_runtime.gateway.agents_api import is_open_to
 from router_runtime.gateway.auth import Caller
 from router_runtime.gateway.reading import refuse, text, truth
 from router_runtime.gateway.service import Service
-from router_runtime.gateway.wire import read_json, to_json
+from router_runtime.gateway.wire import Json, read_json
 from router_runtime.memory import Found, Memory
 from router_runtime.memory.memory import DEPTH
 from router_runtime.provider_errors import ProviderError
@@ -38,14 +38,13 @@ def routes(service: Service) -> list[Route]:
         said, scope = text(body.get("text"), "text"), _maybe_name(body, "scope")
         tags, ttl = _names(body, "tags", MAX_TAGS) or [], _ttl(body.get("ttl_s"))
         key = await asyncio.to_thread(memory.write, agent, said, tags, scope, ttl_s=ttl)
-        return JSONResponse({"object": "memory", "id": key})
+        return Json({"object": "memory", "id": key})
 
     async def search(request: Request) -> Response:
         memory, agent, body = await _asked(service, request, ("query", "agents", "k"))
         query, authors, k = text(body.get("query"), "query"), _names(body, "agents", MAX_TAGS), _hits(body.get("k"))
         found = await asyncio.to_thread(memory.search, query, reader=agent, agents=authors, k=k)
-        document = {"object": "list", "data": [_hit(one) for one in found]}
-        return Response(to_json(document), media_type="application/json")
+        return Json({"object": "list", "data": [_hit(one) for one in found]})
 
     async def forget(request: Request) -> Response:
         memory, agent, body = await _asked(service, request, ("ids", "scope", "everything"))
@@ -54,7 +53,7 @@ def routes(service: Service) -> list[Route]:
         if everything and (ids is not None or scope is not None):
             raise refuse("everything", "given alone: with ids or a scope it would say two things")
         count = await asyncio.to_thread(memory.forget, agent, ids=ids, scope=scope, everything=everything)
-        return JSONResponse({"object": "memory.forgotten", "forgotten": count})
+        return Json({"object": "memory.forgotten", "forgotten": count})
 
     return [
         Route("/v1/memory/search", search, methods=["POST"]),

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from router_runtime.errors import UnknownModelError
@@ -15,6 +14,7 @@ from router_runtime.gateway.agents_api import is_open_to
 from router_runtime.gateway.asking import AUTO
 from router_runtime.gateway.auth import Caller
 from router_runtime.gateway.service import Service
+from router_runtime.gateway.wire import Json
 from router_runtime.registry import ModelEntry, Registry
 from router_runtime.registry_yaml import did_you_mean
 
@@ -22,18 +22,18 @@ from router_runtime.registry_yaml import did_you_mean
 def routes(service: Service) -> list[Route]:
     """The endpoints."""
 
-    async def listed(request: Request) -> JSONResponse:
+    async def listed(request: Request) -> Json:
         rows = list(_rows(service.router.current_registry(), request.state.caller))
         ends = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"], "has_more": False}
-        return JSONResponse({"object": "list", "data": rows, **ends})
+        return Json({"object": "list", "data": rows, **ends})
 
-    async def one(request: Request) -> JSONResponse:
+    async def one(request: Request) -> Json:
         registry, name = service.router.current_registry(), request.path_params["model"]
         rows = {row["id"]: row for row in _rows(registry, request.state.caller)}
         row = rows.get(registry.names.get(name, name))
         if row is None:
             raise UnknownModelError(f"no model {name[:100]!r}{did_you_mean(name[:100], rows)}")
-        return JSONResponse(row)
+        return Json(row)
 
     return [
         Route("/v1/models", listed, methods=["GET"]),

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from router_runtime.gateway.openapi_schemas import SCHEMAS
 from router_runtime.gateway.service import Service
+from router_runtime.gateway.wire import Json
 
 JSON = dict[str, Any]
 
@@ -38,8 +38,8 @@ def routes(service: Service) -> list[Route]:
     del service
     document = build_document()
 
-    async def openapi(_request: Request) -> JSONResponse:
-        return JSONResponse(document)
+    async def openapi(_request: Request) -> Json:
+        return Json(document)
 
     return [Route("/openapi.json", openapi, methods=["GET"])]
 

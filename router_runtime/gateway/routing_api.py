@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any, cast, get_args
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from router_runtime.errors import GatewayRefusal
@@ -17,7 +16,7 @@ from router_runtime.gateway.asking import options_of
 from router_runtime.gateway.reading import items, maybe_obj, refuse, text, truth
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.telling import headers_of, reason
-from router_runtime.gateway.wire import read_json
+from router_runtime.gateway.wire import Json, read_json
 from router_runtime.messages import Messages
 from router_runtime.options import Options, RouteOptions
 from router_runtime.records import Feedback, FeedbackSource, to_dict
@@ -29,7 +28,7 @@ _SOURCES = get_args(FeedbackSource)
 def routes(service: Service) -> list[Route]:
     """The endpoints."""
 
-    async def route(request: Request) -> JSONResponse:
+    async def route(request: Request) -> Json:
         body = read_json(await request.body())
         explained = truth(body.pop("explain", None), "explain")
         messages = body.get("messages")
@@ -49,9 +48,9 @@ def routes(service: Service) -> list[Route]:
         if influences is not None:
             document["influences"] = influences
         headers = {name.decode(): value.decode() for name, value in headers_of(decision, decision.chosen)}
-        return JSONResponse(document, headers=headers)
+        return Json(document, headers=headers)
 
-    async def feedback(request: Request) -> JSONResponse:
+    async def feedback(request: Request) -> Json:
         if service.router.log is None:
             raise GatewayRefusal("this gateway keeps no log; start it with --log", status=503, code="no_log")
         body = read_json(await request.body())
@@ -61,7 +60,7 @@ def routes(service: Service) -> list[Route]:
         now = service.clock()
         checked = [_feedback(row, f"feedback[{i}]." if "feedback" in body else "", now) for i, row in enumerate(rows)]
         await asyncio.to_thread(_store, service, checked)
-        return JSONResponse({"accepted": len(checked)})
+        return Json({"accepted": len(checked)})
 
     return [Route("/v1/route", route, methods=["POST"]), Route("/v1/feedback", feedback, methods=["POST"])]
 

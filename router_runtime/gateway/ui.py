@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from router_runtime.errors import GatewayRefusal
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.ui_about import about_of
 from router_runtime.gateway.ui_sealed import SealedDays
+from router_runtime.gateway.wire import Json
 
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 #: Hours that may be looked at.
@@ -67,7 +68,7 @@ def routes(service: Service) -> list[Route]:
     """The endpoints."""
     cache, sealed = Cache(), SealedDays()
 
-    async def overview(request: Request) -> JSONResponse:
+    async def overview(request: Request) -> Json:
         from router_runtime.gateway.ui_data import overview as gather  # DuckDB, which deciding does not need
 
         place, hours = _place(service), _hours(request)
@@ -75,19 +76,19 @@ def routes(service: Service) -> list[Route]:
         registry = service.router.current_registry()
         since = now - 3600 * hours
         found = await cache.get(f"overview {hours}", lambda: gather(place, since, now, registry, sealed))
-        return JSONResponse(found)
+        return Json(found)
 
-    async def decision(request: Request) -> JSONResponse:
+    async def decision(request: Request) -> Json:
         from router_runtime.gateway.ui_log import find_decision
 
         named = request.path_params["id"]
         found = await asyncio.to_thread(find_decision, _place(service), named)
         if found is None:
             raise GatewayRefusal("the log has no decision of this id", status=404, code="unknown_decision")
-        return JSONResponse(found)
+        return Json(found)
 
-    async def about(_request: Request) -> JSONResponse:
-        return JSONResponse(await asyncio.to_thread(about_of, service))
+    async def about(_request: Request) -> Json:
+        return Json(await asyncio.to_thread(about_of, service))
 
     async def bare(_request: Request) -> Response:
         return RedirectResponse("/ui/", 308)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self
 
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from router_runtime.errors import GatewayRefusal
@@ -160,6 +161,16 @@ _DECODE = json.JSONDecoder(parse_constant=_no_constant).decode
 def to_json(document: Any) -> bytes:
     """Compact; lone surrogates, which cannot be sent, become ``?``."""
     return _ENCODE(document).encode("utf-8", "replace")
+
+
+class Json(Response):
+    """An answer of one JSON document, see :func:`to_json`."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """See Starlette."""
+        return to_json(content)
 
 
 async def answer(send: Send, status: int, document: Any, headers: Headers | None = None) -> None:

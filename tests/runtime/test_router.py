@@ -360,6 +360,14 @@ def test_what_stands_inside_parts_and_calls_counts_as_tokens(message):
     assert estimate_tokens(read_request([message])) == pytest.approx(100_000, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    "given", [{"messages": None}, {"messages": 5}, {"messages": "x", "tools": 5}, {"messages": b"x"}]
+)
+def test_what_is_no_list_is_told(given):
+    with pytest.raises(RequestError, match="expected a list"):
+        read_request(**given)
+
+
 def test_parts_inside_parts_have_a_bound():
     content: list = []
     for _ in range(900):

@@ -191,6 +191,8 @@ BODIES: list[bytes] = [
     b'{"model": "auto", "messages": [{"role": "user", "content": "x"}], "stream_options": []}',
     b'{"model": "auto", "max_tokens": 5, "messages": [{"role": "user", "content": [{"type": "tool_result"}]}]}',
     b'{"model": "auto", "max_tokens": 5, "messages": [{"role": "assistant", "content": [{"type": "tool_use"}]}]}',
+    b'{"model": "auto", "messages": [{"role": "user", "content": "x"}], "tools": 5}',
+    b'{"model": "auto", "messages": "x", "pointsman": {"session": "\\ud800"}, "user": "\\ud800"}',
     b'{"model": "auto", "input": [{"type": "function_call"}]}', b'{"model": "auto", "input": [{"type": "reasoning"}]}',
 ]  # fmt: skip
 
@@ -237,6 +239,14 @@ GOOD: dict[str, dict[str, Any]] = {
         "text": {"format": {"type": "json_object"}},
         "instructions": "x",
     },
+    "/v1/route": {
+        **ASK,
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+        "response_format": {"type": "json_object"},
+        "pointsman": {"session": "s", "trade_off": 0.5, "quality_target": 0.5, "intent": "x"},
+        "user": "u",
+    },
+    "/v1/agents/match": {"messages": [{"role": "user", "content": "x"}], "tier": None, "intent": "x"},
 }
 
 
@@ -245,7 +255,7 @@ def test_random_changes_of_good_bodies(gate: Gateway) -> None:
     rng = random.Random(10)
     values: list[Any] = [None, True, 0, -1, 1e308, "", "x", [], {}, [None], [{}], {"type": None}, "\ud800", {"a": [{}]}]
     with httpx.Client() as client:
-        for _ in range(400):
+        for _ in range(800):
             path, body = rng.choice(list(GOOD.items()))
             changed = replaced(body, rng, values)
             found = client.post(gate.url + path, content=json.dumps(changed))
