@@ -23,6 +23,7 @@ def plan(args: argparse.Namespace) -> tuple[dict[str, list[str]], dict[str, str]
     runs = {
         "bench_decision": [*out, "--bundle", "models/default"],
         "bench_engine": ["--json", str(args.out / "engine.json")],
+        "bench_budgets": out,
         "bench_streams_memory": [],
         "bench_gateway": gateway,
         "bench_gateway_life": gateway,
