@@ -58,7 +58,7 @@ def _strategy(found: Imported, router: Document) -> None:
     named = router.get("routing_strategy")
     if named is None:
         return
-    ours = _STRATEGIES.get(named)
+    ours = _STRATEGIES.get(named) if isinstance(named, str) else None
     if ours is not None:
         found.registry.setdefault("policy", {})["strategy"] = ours
     else:
@@ -75,7 +75,7 @@ def _fallbacks(found: Imported, fallbacks: Any) -> None:
         if isinstance(row, Mapping):
             for first, others in row.items():
                 names = [first, *(others if isinstance(others, list) else [others])]
-                order |= {name: None for name in names if name in models}
+                order |= {name: None for name in names if isinstance(name, str) and name in models}
     if order:
         found.registry.setdefault("policy", {})["static_order"] = list(order)
         found.warn("fallbacks", "became policy.static_order; where a bundle serves, its ranking is the order")
@@ -85,7 +85,7 @@ def _aliases(found: Imported, aliases: Document) -> None:
     models = found.registry["models"]
     for alias, meant in aliases.items():
         name = meant.get("model") if isinstance(meant, Mapping) else meant
-        if name in models and alias not in models:
+        if isinstance(name, str) and name in models and alias not in models:
             models[name].setdefault("aliases", []).append(alias)
         else:
             found.warn(f"router_settings.model_group_alias.{alias}", "names no model that was taken over; left out")

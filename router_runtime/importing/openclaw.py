@@ -165,7 +165,7 @@ class _Models:
         """``provider/model``; a bare id is looked for among the configured models."""
         if "/" in ref:
             return ref
-        holders = [name for name, one in self._providers.items() if ref in {row.get("id") for row in _rows(one, name)}]
+        holders = [name for name, one in self._providers.items() if ref in [row.get("id") for row in _rows(one, name)]]
         if len(holders) != 1:
             why = "several providers have it" if holders else "no configured provider has it"
             raise ConfigError(f"{place}: {ref!r} is no 'provider/model', and {why}")
@@ -207,7 +207,7 @@ class _Models:
         api = given.get("api")
         if known is None and "baseUrl" not in given:
             raise ConfigError(f"{place}: the provider {name!r} is neither known here nor in models.providers")
-        if api is not None and api not in _APIS:
+        if api is not None and api not in list(_APIS):
             raise ConfigError(
                 f"models.providers.{name}.api: {api!r} is not spoken here; it is one of {', '.join(_APIS)}"
             )
