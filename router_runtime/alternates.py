@@ -11,13 +11,14 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from router_runtime.bundle import MANIFEST, Bundle, open_bundle
+from router_runtime.bundle import GRAPH, MANIFEST, Bundle, open_bundle
 from router_runtime.errors import PointsmanError
 from router_runtime.experiments import CANARY
 from router_runtime.hooks import Observer, Swapped, SwapRefused
 from router_runtime.registry import Registry
 
 Signature = tuple[int, int, int] | None
+BundleSignature = tuple[Signature, Signature]
 
 
 def withdrawn_name(version: str) -> str:
@@ -36,6 +37,13 @@ def signature(path: Path | None) -> Signature:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
+def bundle_signature(folder: Path | None) -> BundleSignature:
+    """Changes whenever the bundle does; the graph counts, too: a copy may bring it after the manifest."""
+    if folder is None:
+        return None, None
+    return signature(folder / MANIFEST), signature(folder / GRAPH)
+
+
 class Alternates:
     """The other bundles that a registry names; :class:`router_runtime.live.Live` lets one thread at a time use it.
 
@@ -47,16 +55,17 @@ class Alternates:
     def __init__(self, base: Path | None, observer: Observer) -> None:
         self._base, self._observer = base, observer
         self._folders: dict[str, Path] = {}
-        self._seen: dict[str, tuple[Path, Signature]] = {}
+        self._seen: dict[str, tuple[Path, BundleSignature]] = {}
+        self._refused: set[str] = set()
         self._opened: dict[str, Bundle] = {}
 
-    def follow(self, registry: Registry) -> None:
-        """Opens what ``registry`` names and what has changed, and forgets the rest."""
+    def follow(self, registry: Registry, *, again: bool = False) -> None:
+        """Opens what ``registry`` names and what has changed, ``again`` what was refused too, and forgets the rest."""
         self._folders = {arm: self._place(bundle) for arm, bundle in _named(registry)}
         self._opened = {arm: bundle for arm, bundle in self._opened.items() if arm in self._folders}
         self._seen = {arm: seen for arm, seen in self._seen.items() if arm in self._folders}
         for arm, now in self._signatures():
-            if self._seen.get(arm) != now:
+            if self._seen.get(arm) != now or (again and arm in self._refused):
                 self._seen[arm] = now
                 self._open(arm)
 
@@ -64,10 +73,10 @@ class Alternates:
         """Whether a bundle is another one than :meth:`follow` last looked at."""
         return any(self._seen.get(arm) != now for arm, now in self._signatures())
 
-    def _signatures(self) -> Iterator[tuple[str, tuple[Path, Signature]]]:
-        """By arm, the folder and the state of its manifest."""
+    def _signatures(self) -> Iterator[tuple[str, tuple[Path, BundleSignature]]]:
+        """By arm, the folder and the state of its bundle."""
         for arm, folder in self._folders.items():
-            yield arm, (folder, signature(folder / MANIFEST))
+            yield arm, (folder, bundle_signature(folder))
 
     def serving(self, disabled: Mapping[str, float], now: float) -> Iterator[tuple[str, Bundle]]:
         """The arms with a bundle of their own, without a withdrawn canary.
@@ -88,8 +97,10 @@ class Alternates:
         try:
             self._opened[arm] = open_bundle(self._folders[arm])
         except PointsmanError as error:
+            self._refused.add(arm)
             self._observer(SwapRefused(what, error))
         else:
+            self._refused.discard(arm)
             self._observer(Swapped(what, self._opened[arm].version))
 
 

@@ -243,10 +243,11 @@ class AllAttemptsFailed(PointsmanError):
 
     Args:
         failures: Every attempt in order.
+        tokens: Of those that are billed.
     """
 
-    def __init__(self, failures: Sequence[Failure]) -> None:
-        self.failures = tuple(failures)
+    def __init__(self, failures: Sequence[Failure], tokens: int = 0) -> None:
+        self.failures, self.tokens = tuple(failures), tokens
         super().__init__(f"{len(self.failures)} attempts failed ({'; '.join(map(str, self.failures))})")
 
 
@@ -262,6 +263,6 @@ class StreamInterrupted(PointsmanError):
         self.failures = tuple(failures)
         super().__init__(
             f"the stream broke after {len(partial)} characters ({'; '.join(map(str, self.failures))});"
-            " stream_recovery 'continue' or 'restart' lets the next model take over"
+            " stream_recovery 'continue' lets the next model go on"
         )
         self.partial = partial

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from router_runtime.alternates import Alternates, Signature, signature
-from router_runtime.bundle import MANIFEST, Bundle, open_bundle
+from router_runtime.alternates import Alternates, BundleSignature, Signature, bundle_signature, signature
+from router_runtime.bundle import Bundle, open_bundle
 from router_runtime.errors import PointsmanError
 from router_runtime.hooks import Observer, Swapped, SwapRefused
 from router_runtime.overrides import FILE, read_disabled
@@ -22,7 +22,7 @@ from router_runtime.snapshot import Snapshot, make_snapshot
 
 CHECK_EVERY_S = 1.0
 
-_Sources = tuple[Signature, Signature, Signature]
+_Sources = tuple[Signature, BundleSignature, Signature]
 
 
 class Live:
@@ -53,6 +53,7 @@ class Live:
         self._registry_file = registry if isinstance(registry, Path) else None
         self._bundle_folder = bundle if isinstance(bundle, Path) else None
         self._guard = threading.Lock()
+        self._refused: set[str] = set()
         self._others = Alternates(registry.parent if isinstance(registry, Path) else None, observer)
         self._seen = self._signatures()
         self._registry = load_registry(registry) if isinstance(registry, Path) else registry
@@ -80,15 +81,19 @@ class Live:
                 snapshot = self._snapshot = self._make()
         return snapshot
 
-    def refresh(self) -> None:
-        """Takes over what changed, at once; returns when it is in force or was refused."""
+    def refresh(self, *, again: bool = False) -> None:
+        """Takes over what changed, at once; returns when it is in force or was refused.
+
+        Args:
+            again: Look again at what was refused and has not changed since, too.
+        """
         with self._guard:
             before, self._seen = self._seen, self._signatures()
             names = ("registry", "bundle", "overrides")
             for what, old, new in zip(names, before, self._seen, strict=True):
-                if old != new:
+                if old != new or (again and what in self._refused):
                     self._reload(what)
-            self._others.follow(self._registry)
+            self._others.follow(self._registry, again=again)
             self._snapshot = self._make()
 
     def swap_bundle(self, bundle: Bundle | Path | None) -> None:
@@ -98,7 +103,7 @@ class Live:
             BundleError: Where it does not open; the former one goes on serving.
         """
         folder = bundle if isinstance(bundle, Path) else None
-        seen = _manifest(folder)  # before it is read: what replaces it meanwhile is news
+        seen = bundle_signature(folder)  # before it is read: what replaces it meanwhile is news
         try:
             opened = open_bundle(bundle) if isinstance(bundle, Path) else bundle
         except PointsmanError as error:
@@ -108,6 +113,7 @@ class Live:
             self._bundle = opened
             self._bundle_folder = folder
             self._seen = (self._seen[0], seen, self._seen[2])
+            self._refused.discard("bundle")
             self._snapshot = self._make()
         self._observer(Swapped("bundle", opened.version if opened else "none"))
 
@@ -133,8 +139,10 @@ class Live:
         try:
             version = self._read(what)
         except PointsmanError as error:
+            self._refused.add(what)
             self._observer(SwapRefused(what, error))
         else:
+            self._refused.discard(what)
             self._observer(Swapped(what, version))
 
     def _read(self, what: str) -> str:
@@ -157,8 +165,4 @@ class Live:
 
     def _signatures(self) -> _Sources:
         state = self._state_dir / FILE if self._state_dir else None
-        return signature(self._registry_file), _manifest(self._bundle_folder), signature(state)
-
-
-def _manifest(folder: Path | None) -> Signature:
-    return signature(folder / MANIFEST if folder else None)
+        return signature(self._registry_file), bundle_signature(self._bundle_folder), signature(state)

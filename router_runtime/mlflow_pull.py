@@ -91,9 +91,15 @@ def _usable(url: str) -> bool:
 
 
 def credentials(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The authorization header that MLflow's own variables name; none where they are not set."""
+    """The authorization header that MLflow's own variables name; none where they are not set.
+
+    Raises:
+        ConfigError: The token cannot be sent.
+    """
     given = os.environ if environment is None else environment
     if token := given.get("MLFLOW_TRACKING_TOKEN"):
+        if not (token.isascii() and token.isprintable()):
+            raise ConfigError("MLFLOW_TRACKING_TOKEN holds characters that no HTTP header may hold (a line end?)")
         return {"Authorization": f"Bearer {token}"}
     if user := given.get("MLFLOW_TRACKING_USERNAME"):
         both = f"{user}:{given.get('MLFLOW_TRACKING_PASSWORD', '')}"

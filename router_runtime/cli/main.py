@@ -9,9 +9,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from router_runtime.cli import agents, commands, import_config, logs, prices, pulling, serving
-from router_runtime.cli.values import duration
+from router_runtime.cli.values import duration, state_place
 from router_runtime.errors import PointsmanError
 from router_runtime.policy_settings import STRATEGIES
 from router_runtime.registry import LATENCY_NEEDS
@@ -31,16 +32,35 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
+    _open_closed()
     arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments))
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()  # here, where it can still be told that nobody reads, or that the disk is full
+        return status
     except PointsmanError as error:
         return _fail(str(error))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains while it exits
+        _leave_stdout()
         return 1
+    except OSError as error:
+        _leave_stdout()
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
     except KeyboardInterrupt:
         return _fail("interrupted")
+
+
+def _open_closed() -> None:
+    """Streams that the shell has closed (``>&-``) are empty ones."""
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 - for as long as the process
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
+def _leave_stdout() -> None:
+    """What cannot be written is given up, or the interpreter complains while it exits."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(reason: str) -> int:
@@ -122,6 +142,7 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--state",
+        type=state_place,
         metavar="DIR|URL",
         help="where disabled models are kept: a folder, or the redis:// URL of what replicas share (default: the"
         " registry's state, else $POINTSMAN_STATE, else the user's state folder)",

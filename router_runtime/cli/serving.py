@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Any
 
 from router_runtime import overrides
 from router_runtime.cli import render
-from router_runtime.cli.values import above_zero, duration
+from router_runtime.cli.values import above_zero, duration, state_place
 from router_runtime.errors import ConfigError
 from router_runtime.gateway import keys
 from router_runtime.registry import WINDOWS
@@ -69,6 +68,7 @@ def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--port", type=_port, default=8080, help="port; 0 takes a free one (default 8080)")
     parser.add_argument(
         "--state",
+        type=state_place,
         action="append",
         default=[],
         metavar="DIR|URL",
@@ -131,7 +131,10 @@ def _action(
 
 def _add_state(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--state", metavar="DIR", help="keys, budgets and disabled models (default: $POINTSMAN_STATE, else the user's)"
+        "--state",
+        type=state_place,
+        metavar="DIR",
+        help="keys, budgets and disabled models (default: $POINTSMAN_STATE, else the user's)",
     )
 
 
@@ -174,7 +177,10 @@ def serve(arguments: argparse.Namespace) -> int:
             print("no key is in force yet; make one with: pointsman keys create --name NAME", file=sys.stderr)
 
     gateway.settle()
-    gateway.make_server(service, arguments.host, arguments.port, started).run()
+    try:
+        gateway.make_server(service, arguments.host, arguments.port, started).run()
+    except SystemExit as end:  # uvicorn's, which has said why: the port is taken, or the host is none of ours
+        return int(bool(end.code))
     return 0
 
 
@@ -231,7 +237,7 @@ def revoke_key(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace, document: dict[str, Any], words: str) -> None:
-    print(json.dumps(document) if arguments.json else words)
+    render.show(arguments.json, document, words)
 
 
 def _state(arguments: argparse.Namespace) -> Path:

@@ -6,6 +6,8 @@ import argparse
 import re
 from collections.abc import Callable
 
+from router_runtime.state import is_shared
+
 _LONGEST_S = 100 * 365.25 * 86400.0
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -19,6 +21,13 @@ def duration(text: str) -> float:
     if seconds > _LONGEST_S:
         raise argparse.ArgumentTypeError(f"{text!r} is more than a hundred years")
     return seconds
+
+
+def state_place(text: str) -> str:
+    """A folder, or the URL of what replicas share; a mistyped URL must not become a folder of that name."""
+    if not text or ("://" in text and not is_shared(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a folder nor redis://…, rediss://… or unix://…")
+    return text
 
 
 def above_zero(kind: type[float] | type[int]) -> Callable[[str], float]:

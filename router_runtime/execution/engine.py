@@ -90,7 +90,9 @@ class Engine:
             answer = await call.answer(step)
             if answer is not None:
                 attempts = tuple(call.ledger.attempts)
-                return Completion(answer.response, decision, answer.model, attempts, call.ledger.cost)
+                return Completion(
+                    answer.response, decision, answer.model, attempts, call.ledger.cost, call.ledger.tokens
+                )
         raise call.exhausted()
 
     def call(
@@ -275,7 +277,7 @@ class Call:
         refusals = [failure.error for failure in failures if isinstance(failure.error, BudgetExceeded)]
         if refusals and len(refusals) == len(failures):
             return refusals[-1]
-        return AllAttemptsFailed(failures or [self._closed(route) for route in self._routes])
+        return AllAttemptsFailed(failures or [self._closed(route) for route in self._routes], self.ledger.tokens)
 
     def _closed(self, route: Route) -> Failure:
         seconds = self.engine.health.asked_for(route.target)

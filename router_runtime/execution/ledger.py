@@ -126,6 +126,8 @@ class Ledger:
         self.attempts: list[Attempt] = []
         self.failures: list[Failure] = []
         self.cost = Decimal(0)
+        self.tokens = 0
+        """Of the attempts that are billed: as providers counted them, else as predicted and seen."""
 
     async def begin(self, step: Step) -> OpenAttempt | None:
         """Reserves the predicted cost and opens an attempt; None where a budget has too little left for it."""
@@ -176,13 +178,14 @@ class Ledger:
         )
         self.attempts.append(record)
         self.cost += cost
+        tokens = self._tokens(attempt) if billed else 0
+        self.tokens += tokens
         self._tell_health(attempt, error, latency_ms, cancelled=cancelled)
         if error is not None:
             self._fail(attempt.route, error)
         self._log(record)
         self._tell(AttemptFinished(record))
         if self._budgets is not None and attempt.reservation.rows:
-            tokens = self._tokens(attempt) if billed else 0
             await _finish(asyncio.to_thread(self._budgets.settle, attempt.reservation, cost, tokens))
 
     def _fail(self, route: Route, error: PointsmanError) -> None:

@@ -73,6 +73,7 @@ class Completion:
         served: The registry's model that answered.
         attempts: In the order in which they ended; a lost hedge may follow the good one.
         cost_usd: Of all attempts together, exact.
+        tokens: Prompt and answer tokens of all attempts that are billed.
     """
 
     response: ChatResponse
@@ -80,6 +81,7 @@ class Completion:
     served: str
     attempts: tuple[Attempt, ...]
     cost_usd: Decimal
+    tokens: int = 0
 
     @property
     def text(self) -> str:

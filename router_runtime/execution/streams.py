@@ -57,6 +57,11 @@ class ChatStream:
         """The finished attempts so far."""
         return () if self._ledger is None else tuple(self._ledger.attempts)
 
+    @property
+    def tokens(self) -> int:
+        """Prompt and answer tokens of the attempts so far that are billed; complete once the stream is closed."""
+        return 0 if self._ledger is None else self._ledger.tokens
+
     def __aiter__(self) -> AsyncIterator[StreamItem]:
         return self._items
 

@@ -76,7 +76,7 @@ def routes(service: Service) -> list[Route]:
 
     async def reload(_request: Request) -> Json:
         before = journal.refused
-        await asyncio.to_thread(service.router.live.refresh)
+        await asyncio.to_thread(lambda: service.router.live.refresh(again=True))
         refused = journal.refused > before
         document = {**_serving(service), "refused": refused, "changes": journal.rows()[-3:]}
         return Json(document, 409 if refused else 200)

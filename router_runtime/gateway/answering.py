@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from router_runtime.chat import ChatChunk
-from router_runtime.errors import GatewayRefusal, PointsmanError
+from router_runtime.errors import AllAttemptsFailed, GatewayRefusal, PointsmanError
 from router_runtime.execution import ChatStream, StreamItem
 from router_runtime.gateway.agents_api import prepared
 from router_runtime.gateway.asking import options_of
@@ -72,6 +72,7 @@ class Turn:
         self._started = perf_counter()
         self._decision: Decision | None = None
         self._attempts: Sequence[Attempt] = ()
+        self._tokens = 0
         self._model: str | None = None
         self._streamed = False
         self.begun = False
@@ -86,11 +87,15 @@ class Turn:
         options = options_of(asked.chat, self._caller, service.router.current_registry(), service.clock())
         messages, options = prepared(service.router, asked.chat.get("messages"), options)
         if asked.streamed:
-            async with service.router.stream(messages, **options) as stream:
-                await self._pass_on(asked, stream)
+            stream = service.router.stream(messages, **options)
+            try:
+                async with stream:
+                    await self._pass_on(asked, stream)
+            finally:  # the books of a stream are closed with it, also where its reader has left
+                self._saw(stream.decision, stream.serving, stream.attempts, stream.tokens)
         else:
             completion = await service.router.complete(messages, **options)
-            self._saw(completion.decision, completion.served, completion.attempts)
+            self._saw(completion.decision, completion.served, completion.attempts, completion.tokens)
             self.status = 200
             headers = headers_of(completion.decision, completion.served, completion.cost_usd)
             self.begun = True
@@ -100,6 +105,8 @@ class Turn:
         """Writes an error in place of an answer."""
         problem = self._service.problem(error)
         self.status = problem.status
+        if isinstance(error, AllAttemptsFailed):
+            self._tokens = max(self._tokens, error.tokens)
         headers = error_headers(problem) + (headers_of(self._decision) if self._decision is not None else [])
         if problem.status in (408, 413):
             headers.append((b"connection", b"close"))  # the rest of the body is still under way
@@ -110,8 +117,7 @@ class Turn:
 
     async def close(self) -> None:
         """Counts what was used, and tells who watches."""
-        tokens = sum((one.input_tokens or 0) + (one.output_tokens or 0) for one in self._attempts)
-        await self._service.limits.spent(self._caller, tokens)
+        await self._service.limits.spent(self._caller, self._tokens)
         if self._service.on_served:
             cost = sum((Decimal(repr(one.cost_usd or 0.0)) for one in self._attempts), Decimal(0))
             seconds = perf_counter() - self._started
@@ -132,22 +138,19 @@ class Turn:
         """Streams; nothing is sent before the first content, so that an error until then has its own status."""
         self._decision = stream.decision
         batches = aiter(stream.batches)
+        first: Sequence[StreamItem] = await anext(batches, ())
+        encoder = await self._begin(asked, stream)
         try:
-            first: Sequence[StreamItem] = await anext(batches, ())
-            encoder = await self._begin(asked, stream)
-            try:
-                data = encoder.begin() + encoder.feed(_chunks(first))
-                async for items in batches:
-                    if data:
-                        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-                    data = encoder.feed(_chunks(items))
-                data += encoder.end()
-            except PointsmanError as error:
-                problem = self._service.problem(error)
-                self.status, data = problem.status, data + encoder.failed(problem)
-            await self._send({"type": "http.response.body", "body": data})
-        finally:
-            self._saw(stream.decision, stream.serving, stream.attempts)
+            data = encoder.begin() + encoder.feed(_chunks(first))
+            async for items in batches:
+                if data:
+                    await self._send({"type": "http.response.body", "body": data, "more_body": True})
+                data = encoder.feed(_chunks(items))
+            data += encoder.end()
+        except PointsmanError as error:
+            problem = self._service.problem(error)
+            self.status, data = problem.status, data + encoder.failed(problem)
+        await self._send({"type": "http.response.body", "body": data})
 
     async def _begin(self, asked: Asked, stream: ChatStream) -> Encoder:
         """Sends the head of a stream."""
@@ -159,8 +162,8 @@ class Turn:
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
         return self._form.encoder(asked, head)
 
-    def _saw(self, decision: Decision, model: str | None, attempts: Sequence[Attempt]) -> None:
-        self._decision, self._model, self._attempts = decision, model, attempts
+    def _saw(self, decision: Decision, model: str | None, attempts: Sequence[Attempt], tokens: int) -> None:
+        self._decision, self._model, self._attempts, self._tokens = decision, model, attempts, tokens
 
 
 def _chunks(items: Sequence[StreamItem]) -> list[ChatChunk]:

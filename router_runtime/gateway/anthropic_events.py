@@ -64,8 +64,9 @@ class MessageEncoder:
         data = b""
         if chunk.reasoning:
             data += self._thinking(chunk.reasoning)
-        if chunk.content or chunk.refusal:
-            data += self._text(chunk.content or chunk.refusal or "")
+        words = chunk.content or chunk.refusal or ""
+        if words and not (words.isspace() and self._in_call):  # blanks between a call's fragments would end it
+            data += self._text(words)
         for call in chunk.tool_calls:
             data += self._call(call)
         for block in chunk.extra.get("thinking_blocks", ()):
@@ -75,6 +76,10 @@ class MessageEncoder:
         if chunk.usage is not None:
             self._usage = chunk.usage
         return data
+
+    @property
+    def _in_call(self) -> bool:
+        return self._kind is not None and self._kind.startswith("tool ")
 
     def _text(self, words: str) -> bytes:
         opened = self._open("text", {"type": "text", "text": ""})
@@ -96,11 +101,12 @@ class MessageEncoder:
         return self._open("block", dict(block)) + self._close()
 
     def _call(self, call: ToolCallDelta) -> bytes:
-        if call.index < self._calls:
+        kind, ended = f"tool {call.index}", call.index == self._calls and self._kind != f"tool {call.index}"
+        if call.index < self._calls or ended:
             raise MalformedAnswer("fragments of tool calls come interleaved, which Anthropic's format cannot carry")
         self._calls = call.index
         start = {"type": "tool_use", "id": call.id or "", "name": call.name or "", "input": {}}
-        data = self._open(f"tool {call.index}", start)
+        data = self._open(kind, start)
         if call.arguments:
             data += self._delta({"type": "input_json_delta", "partial_json": call.arguments})
         return data

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -79,7 +79,12 @@ def build_app(service: Service) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=[*service.around, Middleware(Gate, service=service, posts=posts)],
-        exception_handlers={HTTPException: _http_error, PointsmanError: pointsman_error, Exception: _bug},
+        exception_handlers={
+            HTTPException: _http_error,
+            PointsmanError: pointsman_error,
+            ClientDisconnect: _gone,
+            Exception: _bug,
+        },
         lifespan=lifespan,
     )
 
@@ -93,6 +98,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
     response = _problem(request, problem)
     response.headers.update(error.headers or {})
     return response
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    """Nobody reads it: the client left in the middle of its body."""
+    return Response(status_code=499)
 
 
 async def _bug(request: Request, _error: Exception) -> Response:

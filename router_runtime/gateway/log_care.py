@@ -33,7 +33,7 @@ async def seal_once(folder: Path, keep_s: float | None) -> int:
 
     What went wrong stands on stderr; the next hour tries again.
     """
-    more = [] if keep_s is None else ["--keep", f"{keep_s:.0f}s"]
+    more = [] if keep_s is None else ["--keep", f"{max(keep_s / 86_400, 1e-6):.6f}d"]
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "router_runtime.cli", "seal", "--log", str(folder.absolute()), *more),
         stdin=asyncio.subprocess.DEVNULL,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,8 @@ from router_runtime.gateway.settings import GatewaySettings
 from router_runtime.hooks import RouterEvent, Swapped, SwapRefused
 from router_runtime.memory import open_memory
 from router_runtime.router import Router
+from router_runtime.stores.opening import local_folder
+from router_runtime.stores.spool import SPOOL_FOLDER
 
 if TYPE_CHECKING:
     from router_runtime.tracing import Spans
@@ -49,10 +53,22 @@ def open_router(bundle: str | None, registry: str, state_dir: Path, log: str | N
     Where ``settings`` or the registry name a shared ``state``, budgets are kept there instead.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
+    if log is not None and (folder := local_folder(log)) is not None:
+        _check_writable(folder)
     budgets = Budgets(state_dir / "budgets.sqlite")
     router = Router.open(bundle, registry=registry, state_dir=state_dir, log=log, budgets=budgets, **settings)
     router.listen(say_swaps)
     return router
+
+
+def _check_writable(folder: Path) -> None:
+    """A log that takes nothing must be told at the start: later its events are dropped, and counted, in silence."""
+    try:
+        (folder / SPOOL_FOLDER).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder / SPOOL_FOLDER):
+            pass
+    except OSError as error:
+        raise ConfigError(f"the log {folder} cannot be written: {error.strerror}") from error
 
 
 def remember(service: Service, place: str) -> None:
@@ -131,7 +147,7 @@ def make_server(service: Service, host: str, port: int, started: Callable[[str],
         proxy_headers=False,
         backlog=2048,
         timeout_keep_alive=int(settings.keep_alive_s),
-        timeout_graceful_shutdown=int(settings.drain_s),
+        timeout_graceful_shutdown=math.ceil(settings.drain_s),
     )
     return Server(config, service, started)
 

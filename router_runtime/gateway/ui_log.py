@@ -100,9 +100,11 @@ def time_of(decision_id: str) -> float | None:
     if len(digits) != 32 or digits[12] != "7":
         return None
     try:
-        return int(digits[:12], 16) / 1000
-    except ValueError:
+        seconds = int(digits[:12], 16) / 1000
+        datetime.fromtimestamp(seconds + 2 * 86_400, UTC)  # 48 bits reach beyond all dates
+    except (ValueError, OverflowError):
         return None
+    return seconds
 
 
 def _narrow(db: duckdb.DuckDBPyConnection, place: str | Path, since: float, sealed: SealedDays | None) -> None:

@@ -54,7 +54,7 @@ class SealedDays:
         told = path.stat()
         mark = f"{told.st_size} {told.st_mtime_ns}"
         kept = self._kept.get(path)
-        if kept is not None and kept[0] == mark:
+        if kept is not None and kept[0] == mark and all(place.exists() for place in kept[1].values()):
             return kept[1]
         name = hashlib.sha256(str(path).encode()).hexdigest()[:32]
         places = {kind: self._folder() / f"{name}.{kind}.parquet" for kind in NARROW}
@@ -67,7 +67,7 @@ class SealedDays:
         return places
 
     def _folder(self) -> Path:
-        if self._home is None:
+        if self._home is None or not self._home.exists():  # what cleans /tmp may have taken it
             self._home = Path(tempfile.mkdtemp(prefix="pointsman-ui-"))
             weakref.finalize(self, shutil.rmtree, self._home, ignore_errors=True)
         return self._home

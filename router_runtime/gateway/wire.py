@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn, Protocol, Self
@@ -155,7 +156,15 @@ def _no_constant(word: str) -> NoReturn:
     raise ValueError(word)
 
 
-_DECODE = json.JSONDecoder(parse_constant=_no_constant).decode
+def _finite(digits: str) -> float:
+    """``1e999`` is a number in JSON, and infinite as a float."""
+    found = float(digits)
+    if not math.isfinite(found):
+        raise ValueError(digits)
+    return found
+
+
+_DECODE = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite).decode
 
 
 def to_json(document: Any) -> bytes:

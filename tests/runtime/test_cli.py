@@ -7,6 +7,7 @@ import pytest
 
 from router_runtime.cli import main
 from router_runtime.registry_reader import DEFAULT_REGISTRY
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -135,6 +136,8 @@ def test_a_refusal_is_one_line_and_1(run, arguments):
         ["route", "x", "--trade-off", "2"],
         ["disable", "opus", "--for", "soon"],
         ["disable", "opus", "--for", "999999999d"],
+        ["disable", "opus", "--state", "http://localhost/"],
+        ["keys", "list", "--state", ""],
         ["route", "x", "--max-cost", "nan"],
     ],
 )
@@ -148,6 +151,29 @@ def test_help_shows_an_example(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0
     assert f"pointsman {command}" in out.split("example:")[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "words"),
+    [
+        ("status --json > /dev/full", 1, "pointsman: No space left on device\n"),
+        ("status --json | true", 0, ""),
+        ("validate router_runtime/registry.yaml >&-", 0, ""),
+        ("pull http://127.0.0.1:1 --out /dev/null/x", 1, "pointsman: "),
+        (
+            "serve --insecure-local --log README.md",
+            1,
+            "pointsman: the log README.md cannot be written: Not a directory\n",
+        ),
+        ("serve --insecure-local --state README.md/x", 1, "pointsman: README.md/x: Not a directory\n"),
+    ],
+)
+def test_places_that_cannot_be_written_are_one_line(command, status, words):
+    shell = f"{sys.executable} -m router_runtime.cli {command}"
+    done = subprocess.run(["sh", "-c", shell], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status
+    assert done.stderr.startswith(words)
+    assert done.stderr.count("\n") == bool(words)
 
 
 def test_an_end_beyond_all_dates_is_shown_as_none(run, tmp_path):

@@ -12,6 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from router_runtime import Router, explain
 from router_runtime.bundle import open_bundle
+from router_runtime.bundle_writer import write_bundle
 from router_runtime.errors import (
     BundleError,
     ConfigError,
@@ -177,6 +178,30 @@ def test_a_late_decision_uses_the_static_table_and_is_counted(bundle):
     assert router.counts == {"decisions": 1, "deadline_missed": 1}
     assert isinstance(events[0], DeadlineMissed)
     assert isinstance(events[1], Decided)
+
+
+def test_a_copy_that_brings_the_graph_last_is_taken_over(bundle_folder, bundle_copy):
+    other = (bundle_copy / "MODEL_CARD.md").read_text() + "another one\n"
+    made = write_bundle(
+        bundle_copy.parent / "other",
+        open_bundle(bundle_folder).onnx,
+        {
+            "models": [{"name": f"model-{n}"} for n in range(3)],
+            "domains": list(open_bundle(bundle_folder).manifest.domains),
+        },
+        other,
+    )
+    events = []
+    router = opened(bundle_copy, registry=registry_of(4), observers=[events.append])
+    graph = (made / "router.onnx").read_bytes()
+    for name, data in (("MODEL_CARD.md", None), ("manifest.json", None), ("router.onnx", graph[:1000])):
+        (bundle_copy / name).write_bytes((made / name).read_bytes() if data is None else data)
+    router.live.refresh()
+    router.live.refresh(again=True)
+    assert [type(event) for event in events] == [SwapRefused, SwapRefused]
+    (bundle_copy / "router.onnx").write_bytes(graph)
+    router.live.refresh()
+    assert router.route("hi").bundle_version == open_bundle(made).version
 
 
 def test_a_graph_that_fails_costs_no_decision(bundle_copy):

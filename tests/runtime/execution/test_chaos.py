@@ -64,7 +64,8 @@ async def _chaos(total: int, concurrency: int) -> None:
     assert sum(answered.values()) + failed == total
     assert failed <= max(3, total // 1000), "99.9 % are answered; of few calls, a handful by chance"
     assert set(answered.values()) == {1}
-    assert len(made.log) == counts["requests"] <= 1.6 * total, "every attempt is logged once, and there are few"
+    # A connection that the server had just reset takes an attempt that the server never saw.
+    assert counts["requests"] <= len(made.log) <= 1.6 * total, "every attempt is logged, and there are few"
     assert len({(a.decision_id, a.index) for a in made.log}) == len(made.log)
     assert made.engine.budgets is not None
     spent, _ = made.engine.budgets.spent("tier:all", "month")

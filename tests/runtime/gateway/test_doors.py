@@ -18,7 +18,7 @@ from router_runtime.gateway.serve import check_door
 from router_runtime.gateway.settings import GatewaySettings
 from router_runtime.registry import BudgetEntry, TierEntry
 from tests.conftest import Clock
-from tests.provider_server import ProviderServer, Sleep
+from tests.provider_server import Close, ProviderServer, Received, Script, Send, Sleep, Stall
 from tests.runtime.execution.wires import WIRES, good
 from tests.runtime.gateway.house import Gateway, quick_engine, registry_at, running
 
@@ -187,6 +187,27 @@ def test_rates(gateway: Gateway) -> None:
     assert answer.json()["error"]["type"] == "rate_limit_error"
     thrifty = gateway.key("thrifty", tokens_per_minute=20)
     assert [ask(gateway, thrifty).status_code for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize("end", [Close(), Stall()], ids=["the provider cuts", "the client leaves"])
+def test_tokens_of_streams_that_do_not_end_count_too(tmp_path: Path, end: Close | Stall) -> None:
+    def begun(got: Received) -> Script:
+        whole = good(OPENAI, b'"stream":true' in got.body)
+        if b'"stream":true' not in got.body:
+            return whole
+        data = b"".join(step.data for step in whole if isinstance(step, Send))
+        return [Send(data[: data.rindex(b"data:")]), end]  # all but [DONE]
+
+    with ProviderServer(begun) as server, running(registry_at(server.url), tmp_path, engine=quick_engine()) as gate:
+        key = gate.key(tokens_per_minute=1000)
+        headers, body = {"authorization": f"Bearer {key}"}, {**ASK, "stream": True}
+        body["messages"] = [{"role": "user", "content": "Which track? " * 1000}]
+        with httpx.stream("POST", f"{gate.url}/v1/chat/completions", json=body, headers=headers) as answer:
+            next(answer.iter_bytes())
+        until = time.monotonic() + 20
+        while gate.service.limits.active and time.monotonic() < until:
+            time.sleep(0.01)
+        assert ask(gate, key).status_code == 429
 
 
 async def test_buckets_fill_again(clock: Clock) -> None:

@@ -192,6 +192,7 @@ BODIES: list[bytes] = [
     b'{"model": "auto", "max_tokens": 5, "messages": [{"role": "user", "content": [{"type": "tool_result"}]}]}',
     b'{"model": "auto", "max_tokens": 5, "messages": [{"role": "assistant", "content": [{"type": "tool_use"}]}]}',
     b'{"model": "auto", "messages": [{"role": "user", "content": "x"}], "tools": 5}',
+    b'{"decision_id": "d", "score": 1, "meta": {"a": 1e999}}',
     b'{"model": "auto", "messages": "x", "pointsman": {"session": "\\ud800"}, "user": "\\ud800"}',
     b'{"model": "auto", "input": [{"type": "function_call"}]}', b'{"model": "auto", "input": [{"type": "reasoning"}]}',
 ]  # fmt: skip
@@ -272,6 +273,19 @@ def replaced(value: Any, rng: random.Random, values: list[Any]) -> Any:
         place = rng.randrange(len(value))
         return [replaced(item, rng, values) if i == place else item for i, item in enumerate(value)]
     return rng.choice(values)
+
+
+def test_a_number_that_is_not_finite_is_no_json(gate: Gateway) -> None:
+    found = httpx.post(f"{gate.url}{CHAT}", content=b'{"model": "auto", "messages": "x", "temperature": 1e999}')
+    assert (found.status_code, found.json()["error"]["code"]) == (400, "invalid_json")
+
+
+def test_a_client_that_leaves_in_its_body_is_no_fault_of_ours(gate: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    for path in ("/v1/feedback", "/v1/route", "/v1/messages/count_tokens"):
+        with connect(gate.url) as sock:
+            sock.sendall(f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n\r\n{{".encode())
+    alive(gate)
+    assert "Traceback" not in caplog.text
 
 
 def test_unknown_paths_and_methods(gate: Gateway) -> None:

@@ -138,6 +138,8 @@ def test_reload_and_bundle_swap_take_over_or_say_why_not(upstream, tmp_path, bun
         assert refused.status_code == 409
         assert "oops" in refused.json()["changes"][-1]["refused"]
         assert refused.json()["registry"] == before
+        again = admin(gate, "POST", "reload")  # nothing changed since, and what stands there is refused still
+        assert (again.status_code, again.json()["refused"]) == (409, True)
         file.write_text(text + "# better\n")
         taken = admin(gate, "POST", "reload")
         assert taken.status_code == 200

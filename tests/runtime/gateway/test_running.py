@@ -150,6 +150,8 @@ async def test_old_days_of_the_log_go(tmp_path: Path) -> None:
     spool.close()
     assert await seal_once(tmp_path, None) == 0
     assert len(list(tmp_path.glob("day=*"))) == 2
+    assert await seal_once(tmp_path, 36_500 * 86_400.0) == 0
+    assert len(list(tmp_path.glob("day=*"))) == 2
     assert await seal_once(tmp_path, 86_400.0) == 0
     (left,) = tmp_path.glob("day=*")
     assert left.name != "day=1970-01-01"

@@ -283,7 +283,10 @@ def test_data_needs_an_admin_key_and_files_need_none(gateway, root):
         assert answer.status_code == 200
         assert answer.headers["content-security-policy"] == HEADERS["content-security-policy"]
     headers = {"x-api-key": root}
-    assert httpx.get(f"{gateway.url}/ui/api/overview?hours=5", headers=headers).status_code == 400
+    for hours in ("5", "²", "9" * 5000):
+        assert httpx.get(f"{gateway.url}/ui/api/overview", params={"hours": hours}, headers=headers).status_code == 400
+    beyond = "ffffffff-ffff-7fff-bfff-ffffffffffff"  # of a year that no date has
+    assert httpx.get(f"{gateway.url}/ui/api/decisions/{beyond}", headers=headers).status_code == 404
     assert httpx.get(f"{gateway.url}/ui/api/decisions/{uuid7()}", headers=headers).status_code == 404
     assert httpx.get(f"{gateway.url}/ui/api/decisions/nothing", headers=headers).status_code == 404
 
@@ -336,6 +339,7 @@ def test_the_last_retraining_is_found_beside_its_bundle_and_damage_is_no_error(t
 def test_times_of_ids_and_addresses_without_secrets():
     assert time_of(uuid7(1_780_000_000.5)) == pytest.approx(1_780_000_000.5, abs=0.001)
     assert time_of("d1") is None
+    assert time_of("ffffffff-ffff-7fff-bfff-ffffffffffff") is None
     assert time_of("z" * 12 + "7" + "0" * 19) is None
     assert mlflow_address("https://me:secret@host:5000/x?token=1") == "https://host:5000/x"
     assert mlflow_address("sqlite:///mlflow.db") is None
