@@ -48,6 +48,7 @@ _CHECKS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("b.propensity IS NULL", "propensity: is missing"),
         ("NOT (b.propensity > 0 AND b.propensity <= 1)", "propensity: is not in 0..1"),
         ("coalesce(len(b.candidates), 0) = 0", "candidates: are missing"),
+        ("list_count([c.model FOR c IN b.candidates]) < len(b.candidates)", "candidates: one names no model"),
         ("list_position([c.model FOR c IN b.candidates], b.chosen) IS NULL", "chosen: is not among the candidates"),
         (
             "list_unique([c.model FOR c IN b.candidates]) < list_count([c.model FOR c IN b.candidates])",

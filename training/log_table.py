@@ -185,7 +185,7 @@ def _decision_frame(found: pa.Table) -> pd.DataFrame:
 def _model_names(found: pa.Table, decisions: pd.DataFrame) -> list[str]:
     """Every model that was ever eligible or served, by name."""
     named = set(pc.unique(pc.list_flatten(found["candidates"].combine_chunks())).to_pylist())
-    return sorted((named | set(decisions["served"].dropna())) - {None})
+    return sorted(named | set(decisions["served"].dropna()))
 
 
 def candidate_matrices(

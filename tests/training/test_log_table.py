@@ -1,9 +1,12 @@
 """Reading a log: joins, rules for untidy events, and what is refused."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from router_runtime.errors import DataError, TooManyBadRows
 from router_runtime.records import Attempt, Candidate, Decision, Feedback, TaskProfile, uuid7
@@ -127,6 +130,10 @@ def test_unlabelled_decisions_stay_with_weight_0(tmp_path):
             decision("x", candidates=(candidate("a", 0.8), candidate("b", 0.1), candidate("b", 0.1))),
             "decision.candidates: name a model twice",
         ),
+        (
+            decision("x", candidates=(candidate("a", 0.8), candidate("b", 0.1), candidate(None, 0.1))),
+            "decision.candidates: one names no model",
+        ),
         (attempt("d000", index=3, cost_usd=-1.0), "attempt.cost_usd: is not a finite number from 0"),
         (attempt("d000", index=3, input_tokens=-1), "attempt.tokens: are below 0"),
         (thumbs("d000", 1.5), "feedback.value: is not in 0..1"),
@@ -140,6 +147,40 @@ def test_a_malformed_event_is_rejected_with_its_place(tmp_path, bad, reason):
     assert example.row >= 1
     assert example.file.endswith(".parquet")
     assert f"{example.field}: {example.reason}" == reason
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def members(value, path=()):
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield (*path, key)
+        yield from members(one, (*path, key))
+
+
+def replaced(value, path, odd):
+    if not path:
+        return odd
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = replaced(value[path[0]], path[1:], odd)
+    return copy
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_value_anywhere_in_an_event_is_read_or_rejected(tmp_path, data):
+    bodies = []
+    for event in (decision("x"), attempt("x"), thumbs("x", 1.0)) * 8:
+        body = json.loads(to_row(event, "r").body)
+        place = data.draw(st.sampled_from(list(members(body))))
+        bodies.append((body["kind"], json.dumps(replaced(body, place, data.draw(ODD)))))
+    log = load_log(write(tmp_path / uuid7(), good(), bodies=bodies), max_bad_share=1.0)
+    assert len(log.decisions) >= 40
 
 
 @pytest.mark.parametrize(
