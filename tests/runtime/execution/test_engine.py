@@ -519,10 +519,9 @@ async def test_streams_leave_nothing_behind(world: World, servers: list[Provider
     for server in servers:
         server.keep = False
     await live()
-    first = await live()
-    for _ in range(5):
-        last = await live()
-    assert last - first < 300, "objects do not pile up with the streams"
+    counts = [await live() for _ in range(8)]
+    # The least of several: threads of other tests come and go meanwhile.
+    assert min(counts[4:]) - min(counts[:4]) < 160, "not two objects stay of a stream"
 
 
 def test_settings_are_frozen_and_attempts_are_records() -> None:
