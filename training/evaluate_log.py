@@ -147,9 +147,9 @@ def evaluate_bundle(
         seed: Of the folds.
 
     Raises:
-        NotSupported: Where the log cannot support the claim.
+        NotSupported: Where the log cannot support the claim, or keeps no requests.
     """
-    served, decisions = served_bundle(bundle), log.logged_decisions()
+    served, decisions = served_bundle(bundle), log.require_requests().logged_decisions()
     labels = {model.name: float(model.details.get("labels", 0)) for model in bundle.manifest.models}
     evidence = np.array([labels.get(name, 0.0) for name in decisions.models])
     action_dist = replay(decisions, predicted_quality(served, decisions), settings, evidence)

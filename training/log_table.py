@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from router_runtime.errors import NotSupported
 from training.dataset import Table
 from training.feature_matrix import RepeatedFeatures
 from training.labels import FEEDBACK_COLUMNS, LabelRules, Labels, combine
@@ -49,6 +50,7 @@ class LogTable:
         kinds: Good events by kind.
         agents: Names of the G agents that could have been given a task; none in a log without agents.
         agent_dist: Probability with which each was given it, float64[n, G], NaN where it could not be.
+        requests: Decisions that tell their request, by its text or its features.
     """
 
     table: Table
@@ -63,6 +65,7 @@ class LogTable:
     kinds: Mapping[str, int]
     agents: tuple[str, ...]
     agent_dist: Floats
+    requests: int
 
     @property
     def models(self) -> list[str]:
@@ -74,6 +77,19 @@ class LogTable:
         labels = {f"labels.{name}": count for name, count in self.labels.counts.items()}
         kinds = {f"events.{kind}": count for kind, count in self.kinds.items()}
         return {**self.table.report.counts(), **kinds, **labels}
+
+    def require_requests(self) -> LogTable:
+        """This log, where any decision tells its request.
+
+        Raises:
+            NotSupported: None does: every request would count as the same empty one.
+        """
+        if not self.requests:
+            raise NotSupported(
+                "the log keeps no requests (log_prompts: none), so nothing can be learnt from it or said of another"
+                " router; log with --log-prompts redacted (or features), in Python log_prompts='redacted'"
+            )
+        return self
 
     def logged_decisions(self) -> LoggedDecisions:
         """The decisions as off-policy evaluation reads them."""
@@ -158,6 +174,7 @@ def _log_table(events: LogEvents, rules: LabelRules, name: str, outside: str) ->
         kinds=events.kinds,
         agents=tuple(agents),
         agent_dist=agent_dist,
+        requests=int((decisions["prompt"].notna() | decisions["has_features"]).sum()),
     )
 
 

@@ -65,7 +65,7 @@ def read_source(args: argparse.Namespace) -> Source:
         table = import_file(kind, Path(file), args.mapping)
         return Source(table, table.report.counts(), f"Imported from {Path(file).name} ({kind}).")
     with local_log(args.store if args.log is None else args.log) as folder:
-        logged = load_log(folder)
+        logged = load_log(folder).require_requests()
     return Source(
         logged.table,
         logged.counts(),

@@ -53,7 +53,8 @@ def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--log-prompts",
         default="none",
         choices=LOG_PROMPTS,
-        help="what the log keeps of a prompt; of users it keeps hashes, salted with $POINTSMAN_USER_SALT",
+        help="what the log keeps of a prompt (default: none, from which nothing can be learnt); of users it keeps"
+        " hashes, salted with $POINTSMAN_USER_SALT",
     )
     parser.add_argument(
         "--keep",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from router_runtime.errors import DataError, TooManyBadRows
+from router_runtime.errors import DataError, NotSupported, TooManyBadRows
 from router_runtime.records import Attempt, Candidate, Decision, Feedback, TaskProfile, uuid7
 from router_runtime.stores.base import to_row
 from router_runtime.stores.seal import seal
@@ -109,6 +109,14 @@ def test_an_unanswered_decision_has_no_outcome(tmp_path):
     log = load_log(write(tmp_path, events))
     assert "d000" not in set(log.table.outcomes["prompt_id"])
     assert "d000" in set(log.table.prompts["prompt_id"])
+
+
+def test_a_log_without_requests_is_refused(tmp_path):
+    untold = [replace(event, prompt=None) if isinstance(event, Decision) else event for event in good()]
+    with pytest.raises(NotSupported, match="keeps no requests"):
+        load_log(write(tmp_path / "untold", untold)).require_requests()
+    told = load_log(write(tmp_path / "told", [*good(1), *untold[3:]]))
+    assert told.require_requests().requests == 1
 
 
 def test_unlabelled_decisions_stay_with_weight_0(tmp_path):

@@ -126,7 +126,8 @@ def _events(job: Job, progress: Progress) -> Iterator[tuple[LogTable, Path]]:
     with local_log(job.store, window.since) as folder:
         rules = LabelRules(min_used=job.config.min_rows)
         known_by = window.known_by
-        yield load_log(folder, since=window.since, until=window.until, known_by=known_by, rules=rules), folder
+        log = load_log(folder, since=window.since, until=window.until, known_by=known_by, rules=rules)
+        yield log.require_requests(), folder
 
 
 def _read_json(job: Job, log: LogTable) -> dict[str, Any]:
