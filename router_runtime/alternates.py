@@ -11,10 +11,11 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from router_runtime.bundle import GRAPH, MANIFEST, Bundle, open_bundle
+from router_runtime.bundle import GRAPH, MANIFEST, Bundle
 from router_runtime.errors import PointsmanError
 from router_runtime.experiments import CANARY
 from router_runtime.hooks import Observer, Swapped, SwapRefused
+from router_runtime.opening import open_for
 from router_runtime.registry import Registry
 
 Signature = tuple[int, int, int] | None
@@ -67,7 +68,7 @@ class Alternates:
         for arm, now in self._signatures():
             if self._seen.get(arm) != now or (again and arm in self._refused):
                 self._seen[arm] = now
-                self._open(arm)
+                self._open(arm, registry)
 
     def changed(self) -> bool:
         """Whether a bundle is another one than :meth:`follow` last looked at."""
@@ -92,10 +93,10 @@ class Alternates:
     def _place(self, bundle: str) -> Path:
         return Path(bundle) if self._base is None else self._base / bundle
 
-    def _open(self, arm: str) -> None:
+    def _open(self, arm: str, registry: Registry) -> None:
         what = f"bundle of {arm}"
         try:
-            self._opened[arm] = open_bundle(self._folders[arm])
+            self._opened[arm] = open_for(registry, self._folders[arm])
         except PointsmanError as error:
             self._refused.add(arm)
             self._observer(SwapRefused(what, error))

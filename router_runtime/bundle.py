@@ -10,13 +10,15 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from router_runtime.errors import BundleError, BundleFormatError, BundleTampered, PredictionError
-from router_runtime.features import extract
+from router_runtime.encoder import TextEncoder
+from router_runtime.errors import BundleError, BundleFormatError, BundleTampered, EncoderMismatch, PredictionError
+from router_runtime.features import Features, extract
 from router_runtime.manifest import FORMAT_VERSION, Manifest, parse_manifest
 from router_runtime.messages import Request
 from router_runtime.onnx_guard import ALLOWED_OPS, check_graph
@@ -55,6 +57,7 @@ class Bundle:
         version: Fingerprint, 12 hex digits of the sha256 of the manifest (which holds the other files').
         scorer: A session over ``onnx`` that reproduced the probes.
         path: Where it was read.
+        encoder: What reads the requests beside the words, where the bundle was trained with it.
     """
 
     manifest: Manifest = field(repr=False)
@@ -62,6 +65,36 @@ class Bundle:
     version: str
     scorer: Scorer = field(repr=False)
     path: Path
+    encoder: TextEncoder | None = field(default=None, repr=False)
+
+    def reading_with(self, encoder: TextEncoder | None) -> Bundle:
+        """The same with ``encoder``, where it was trained with one; as it is where it was not, or has it already.
+
+        Raises:
+            EncoderMismatch: It was trained with another one.
+        """
+        wanted = self.manifest.encoder
+        if wanted is None or self.encoder is not None:
+            return self
+        if encoder is None:
+            raise EncoderMismatch(
+                f"{self.path}: trained with the encoder {wanted.fingerprint[:17]}…, and the registry names none: add "
+                "encoder: {onnx: …, tokenizer: …}"
+            )
+        if encoder.fingerprint != wanted.fingerprint:
+            raise EncoderMismatch(
+                f"{self.path}: trained with the encoder {wanted.fingerprint[:17]}…, the registry's is "
+                f"{encoder.fingerprint[:17]}…: name the files (and max_tokens) of the training, or train again"
+            )
+        return replace(self, encoder=encoder)
+
+    def encoded(self, features: Features, text: str) -> Features:
+        """``features`` as the graph reads them: with the encoder's vector of ``text``, where there is an encoder.
+
+        Raises:
+            PredictionError: The encoder cannot read it.
+        """
+        return features if self.encoder is None else features._replace(embedding=self.encoder.vector(text))
 
 
 def open_bundle(path: str | Path) -> Bundle:
@@ -87,6 +120,8 @@ def _open(folder: Path) -> Bundle:
             raise BundleTampered(f"{name} is not the file that manifest.json describes (its sha256 differs)")
     check_graph(files[GRAPH])
     scorer = Scorer(files[GRAPH], manifest)
+    if scorer.dims != (0 if manifest.encoder is None else manifest.encoder.dims):
+        raise BundleFormatError(f"router.onnx reads vectors of {scorer.dims} numbers, manifest.json says otherwise")
     _check_probes(scorer, manifest)
     return Bundle(manifest, files[GRAPH], hashlib.sha256(files[MANIFEST]).hexdigest()[:12], scorer, folder)
 
@@ -160,7 +195,14 @@ def _predict(scorer: Scorer, text: str) -> Predictions:
     n = scorer.unknown + 1
     descriptor = np.zeros((n, 1 + len(scorer.domains)), dtype=np.float32)
     descriptor[-1, 0] = 0.5
-    return scorer.predict(extract(Request(text)), np.arange(n, dtype=np.int64), descriptor)
+    features = extract(Request(text))._replace(embedding=_stand_in(text, scorer.dims))
+    return scorer.predict(features, np.arange(n, dtype=np.int64), descriptor)
+
+
+def _stand_in(text: str, dims: int) -> npt.NDArray[np.float32]:
+    """A made-up vector [dims] of length 1 for a probe: the graph is checked without the encoder at hand."""
+    waves = np.sin((1 + len(text)) * np.arange(1, dims + 1, dtype=np.float64))
+    return np.asarray(waves / max(float(np.linalg.norm(waves)), 1e-12), dtype=np.float32)
 
 
 def _check_probes(scorer: Scorer, manifest: Manifest) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from router_runtime.budgets import Limit, call_allowance, limits_for
 from router_runtime.chat import ChatRequest
@@ -21,6 +22,8 @@ from router_runtime.options import Options, RouteOptions
 from router_runtime.outcome_log import OutcomeLog
 from router_runtime.records import Decision, Feedback, FeedbackSource
 from router_runtime.registry import Registry
+
+T = TypeVar("T")
 
 
 class CallOptions(RouteOptions, total=False):
@@ -80,6 +83,14 @@ class Calling(ABC):
     def current_registry(self) -> Registry:
         """The registry in force."""
 
+    @abstractmethod
+    def runs_encoder(self) -> bool:
+        """Whether an encoder reads requests, so that a decision takes milliseconds, not a fraction of one."""
+
+    async def off_loop(self, decide: Callable[[], T]) -> T:
+        """``decide()``, on a thread where an encoder would hold up the event loop; else here, which is quicker."""
+        return await asyncio.to_thread(decide) if self.runs_encoder() else decide()
+
     async def complete(self, messages: Messages, **options: Unpack[CallOptions]) -> Completion:
         """A whole answer of the model that is chosen, or of the next ones where it fails.
 
@@ -93,11 +104,15 @@ class Calling(ABC):
             BudgetExceeded: No candidate fits in the budgets.
             RequestError: The messages cannot be read.
         """
-        registry, decision, request, limits, settings = self._prepare(messages, dict(options))
+        prepared = await self.off_loop(lambda: self._prepare(messages, dict(options)))
+        registry, decision, request, limits, settings = prepared
         return await self.engine.complete(registry, decision, request, limits=limits, settings=settings)
 
     def stream(self, messages: Messages, **options: Unpack[CallOptions]) -> ChatStream:
-        """As :meth:`complete`, chunk by chunk; nothing is sent before the first chunk is asked for."""
+        """As :meth:`complete`, chunk by chunk; nothing is sent before the first chunk is asked for.
+
+        It decides at once: where an encoder reads requests, services call it by :meth:`off_loop`.
+        """
         registry, decision, request, limits, settings = self._prepare(messages, dict(options))
         return ChatStream(lambda: self.engine.call(registry, decision, request, limits, settings), decision)
 

@@ -9,7 +9,8 @@
     ├── BundleError              a bundle that is refused, by name, before a session is made
     │   ├── BundleTampered       a file's sha256 is not the manifest's
     │   ├── BundleFormatError    truncated, oversized, future format, or not a bundle
-    │   └── BundleUnsafe         operators, subgraphs or external data that are not allowed
+    │   ├── BundleUnsafe         operators, subgraphs or external data that are not allowed
+    │   └── EncoderMismatch      trained with an encoder that the registry does not name
     ├── PredictionError          a bundle's graph that cannot compute a request; the static table then chooses
     ├── RequestError             a request that cannot be read as messages
     ├── NoCandidateError         every model was filtered out (the reasons are attached)
@@ -81,6 +82,10 @@ class BundleFormatError(BundleError):
 
 class BundleUnsafe(BundleError):
     """The graph holds something that a router needs not: custom operators, subgraphs, external data."""
+
+
+class EncoderMismatch(BundleError):
+    """Trained with an encoder, and the registry names none, or another one."""
 
 
 class PredictionError(PointsmanError):

@@ -59,7 +59,7 @@ class Explanation:
 
 
 def explain(router: Router, messages: Messages, *, top: int = 10, **options: Unpack[RouteOptions]) -> Explanation:
-    """Decides and says why; takes some milliseconds.
+    """Decides and says why; takes some milliseconds, or one run of the bundle's encoder for each word.
 
     Args:
         router: The router.
@@ -75,10 +75,11 @@ def explain(router: Router, messages: Messages, *, top: int = 10, **options: Unp
     if bundle is None or weighed.features is None:
         return Explanation(decision, ())
     quality = _Quality(bundle, decision.chosen, weighed.predicted.view)
-    full = quality(weighed.features)
+    features = bundle.encoded(weighed.features, weighed.request.text)
+    full = quality(features)
     changed = [
-        replace(influence, change=full - quality(features))
-        for influence, features in _occlusions(weighed.request, weighed.features, bundle)
+        replace(influence, change=full - quality(other))
+        for influence, other in _occlusions(weighed.request, features, bundle)
     ]
     moved = [influence for influence in changed if abs(influence.change) >= MIN_CHANGE]
     moved.sort(key=lambda influence: -abs(influence.change))
@@ -99,24 +100,25 @@ class _Quality:
 
 def _occlusions(request: Request, features: Features, bundle: Bundle) -> Iterator[tuple[Influence, Features]]:
     """Each thing that may be left out, and the features without it."""
-    yield from _without_words(request, features)
+    yield from _without_words(request, features, bundle)
     medians = np.array(bundle.manifest.structural_medians, dtype=np.float32)
     for place in np.flatnonzero(features.structural != medians).tolist():
         numbers = features.structural.copy()
         numbers[place] = medians[place]
         value = float(features.structural[place])
-        yield Influence("number", STRUCTURAL[place], value, 0.0), Features(features.ids, numbers)
+        yield Influence("number", STRUCTURAL[place], value, 0.0), features._replace(structural=numbers)
 
 
-def _without_words(request: Request, features: Features) -> Iterator[tuple[Influence, Features]]:
+def _without_words(request: Request, features: Features, bundle: Bundle) -> Iterator[tuple[Influence, Features]]:
     places: dict[str, list[tuple[int, int]]] = {}
     for match in _WORD.finditer(request.text[:65_536]):
         word = match.group().lower()
         if word in places or len(places) < MAX_WORDS:
             places.setdefault(word, []).append(match.span())
     for word, spans in places.items():
-        rest = extract(replace(request, text=_cut(request.text, spans)))
-        yield Influence("word", word[:60], float(len(spans)), 0.0), Features(rest.ids, features.structural)
+        rest = replace(request, text=_cut(request.text, spans))
+        without = extract(rest)._replace(structural=features.structural)
+        yield Influence("word", word[:60], float(len(spans)), 0.0), bundle.encoded(without, rest.text)
 
 
 def _cut(text: str, spans: list[tuple[int, int]]) -> str:

@@ -63,10 +63,13 @@ class Features(NamedTuple):
         ids: int64 [n], strictly increasing hash ids, 0 ≤ id < :data:`HASH_SIZE`; n may be 0.
         structural: float32 [S], finite, in the order of :data:`STRUCTURAL`: ``log_*`` are log(1 + count), ``share_*``
             are counts per byte or per word, 0..1; ``mean_word`` is in bytes.
+        embedding: float32 [E], the text by an encoder (:mod:`router_runtime.encoder`), which is nothing that
+            :func:`extract` makes; None where there is none.
     """
 
     ids: npt.NDArray[np.int64]
     structural: npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.float32] | None = None
 
 
 def extract(request: Request) -> Features:

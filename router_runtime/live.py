@@ -1,7 +1,8 @@
 """What serves now: registry, bundle and disabled models, taken over from their files when those change.
 
 A change is looked for at most once a second and read on a thread of its own; a decision goes on with the former
-snapshot meanwhile. What is not valid is refused, said, and leaves the former one serving.
+snapshot meanwhile. What is not valid is refused, said, and leaves the former one serving. A bundle keeps the encoder
+that it was opened with: where the registry names another one, that is for the next bundle.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from router_runtime.alternates import Alternates, BundleSignature, Signature, bundle_signature, signature
-from router_runtime.bundle import Bundle, open_bundle
+from router_runtime.bundle import Bundle
 from router_runtime.errors import PointsmanError
 from router_runtime.hooks import Observer, Swapped, SwapRefused
+from router_runtime.opening import open_for
 from router_runtime.overrides import FILE, read_disabled
 from router_runtime.registry import Registry
 from router_runtime.registry_reader import load_registry
@@ -57,7 +59,7 @@ class Live:
         self._others = Alternates(registry.parent if isinstance(registry, Path) else None, observer)
         self._seen = self._signatures()
         self._registry = load_registry(registry) if isinstance(registry, Path) else registry
-        self._bundle = open_bundle(bundle) if isinstance(bundle, Path) else bundle
+        self._bundle = None if bundle is None else open_for(self._registry, bundle)
         self._disabled = read_disabled(state_dir) if state_dir else {}
         self._disabled_everywhere: dict[str, float] = {}
         self._others.follow(self._registry)
@@ -89,8 +91,9 @@ class Live:
         """
         with self._guard:
             before, self._seen = self._seen, self._signatures()
-            names = ("registry", "bundle", "overrides")
+            registry, names = self._registry, ("registry", "bundle", "overrides")
             for what, old, new in zip(names, before, self._seen, strict=True):
+                again = again or self._registry is not registry  # whose encoder may fit a bundle that was refused
                 if old != new or (again and what in self._refused):
                     self._reload(what)
             self._others.follow(self._registry, again=again)
@@ -105,7 +108,7 @@ class Live:
         folder = bundle if isinstance(bundle, Path) else None
         seen = bundle_signature(folder)  # before it is read: what replaces it meanwhile is news
         try:
-            opened = open_bundle(bundle) if isinstance(bundle, Path) else bundle
+            opened = None if bundle is None else open_for(self._registry, bundle)
         except PointsmanError as error:
             self._observer(SwapRefused("bundle", error))
             raise
@@ -151,7 +154,7 @@ class Live:
             self._registry = load_registry(self._registry_file)
             return self._registry.version
         if what == "bundle" and self._bundle_folder is not None:
-            self._bundle = open_bundle(self._bundle_folder)
+            self._bundle = open_for(self._registry, self._bundle_folder)
             return self._bundle.version
         self._disabled = read_disabled(self._state_dir) if self._state_dir else {}
         return ",".join(sorted(self._disabled)) or "none"

@@ -11,6 +11,7 @@ from router_runtime.errors import BundleFormatError
 from router_runtime.features import FEATURES_VERSION, STRUCTURAL
 
 FORMAT_VERSION = 1
+MAX_DIMS = 16_384
 _NUMBERS = {"labels": 0.0, "input_scale": 0.01}
 """What decisions read of a model's details, and the least that each may be."""
 
@@ -45,6 +46,19 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class EncoderNote:
+    """The encoder that a bundle was trained with.
+
+    Args:
+        fingerprint: Of its files, see :attr:`router_runtime.encoder.Encoder.fingerprint`.
+        dims: Length of its vectors.
+    """
+
+    fingerprint: str
+    dims: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """A checked manifest.
 
@@ -56,6 +70,7 @@ class Manifest:
         files: sha256 by file name.
         probes: At least one.
         structural_medians: Training median of each structural number [S], for explanations; zeros where absent.
+        encoder: What read the texts beside the words, or None.
         calibration, training_window, fingerprints, metrics: For people and for MLflow; may be empty.
         raw: The whole document.
     """
@@ -67,6 +82,7 @@ class Manifest:
     files: Mapping[str, str]
     probes: tuple[Probe, ...]
     structural_medians: tuple[float, ...]
+    encoder: EncoderNote | None
     calibration: Mapping[str, Any]
     training_window: Mapping[str, Any]
     fingerprints: Mapping[str, Any]
@@ -105,6 +121,7 @@ def parse_manifest(data: bytes) -> Manifest:
         files={name: _text(digest, "files") for name, digest in _get(raw, "files", dict).items()},
         probes=probes,
         structural_medians=_floats(medians, "structural_medians"),
+        encoder=_encoder(raw.get("encoder")),
         **{key: _get(raw, key, dict, {}) for key in ("calibration", "training_window", "fingerprints", "metrics")},
         raw=raw,
     )
@@ -135,6 +152,15 @@ def _model(entry: Any) -> KnownModel:
                 raise BundleFormatError(f"manifest.json: {key} of a model is no number from {low} on")
         return KnownModel(entry["name"], details)
     raise BundleFormatError("manifest.json: each of models must be a mapping with a name")
+
+
+def _encoder(entry: Any) -> EncoderNote | None:
+    if entry is None:
+        return None
+    match entry:
+        case {"fingerprint": str(fingerprint), "dims": int(dims)} if 0 < dims <= MAX_DIMS:
+            return EncoderNote(fingerprint, dims)
+    raise BundleFormatError(f"manifest.json: encoder must tell its fingerprint and its dims, 1..{MAX_DIMS}")
 
 
 def _probe(entry: Any, n_models: int) -> Probe:

@@ -275,6 +275,7 @@ class Registry:
         agents: By name.
         dispatch: How a task that names no agent gets one.
         memory_encoder: What makes the vectors of the memory; None = the one that needs no network.
+        encoder: Reads requests for bundles that were trained with it; None = bundles read words alone.
     """
 
     providers: Mapping[str, ProviderEntry]
@@ -291,6 +292,7 @@ class Registry:
     agents: Mapping[str, AgentEntry] = field(default_factory=dict)
     dispatch: DispatchEntry = field(default_factory=DispatchEntry)
     memory_encoder: EndpointEncoderEntry | OnnxEncoderEntry | None = None
+    encoder: OnnxEncoderEntry | None = None
 
     def model(self, name: str) -> ModelEntry:
         """The model that ``name`` or an alias means.

@@ -91,7 +91,7 @@ class EndpointEncoderEntry:
 
 @dataclass(frozen=True, slots=True)
 class OnnxEncoderEntry:
-    """The memory's vectors come from a model on this machine.
+    """Vectors come from a model on this machine: the memory's, or those that a router learnt on.
 
     Args:
         onnx, tokenizer: Paths of the model and of its ``tokenizer.json``.

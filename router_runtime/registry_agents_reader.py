@@ -131,15 +131,20 @@ def read_encoder(top: Section, providers: Collection[str]) -> EndpointEncoderEnt
         return None
     value = memory.get("encoder")
     if isinstance(value.data, Mapping) and "onnx" in value.data:
-        local = Section(value, "memory.encoder", OnnxEncoderEntry.__slots__)
-        folder = Path(value.file).parent
-        onnx, tokenizer = (str(folder / local.text(key)) for key in ("onnx", "tokenizer"))
-        return OnnxEncoderEntry(onnx, tokenizer, local.whole("max_tokens", 512))
+        return read_local_encoder(value, "memory.encoder")
     section = Section(value, "memory.encoder", EndpointEncoderEntry.__slots__)
     name = section.text("provider")
     if name not in providers:
         raise section.get("provider").error(f"memory.encoder: unknown provider {name!r}{did_you_mean(name, providers)}")
     return EndpointEncoderEntry(name, section.text("model"), section.whole("dims"))
+
+
+def read_local_encoder(value: Value, what: str) -> OnnxEncoderEntry:
+    """``{onnx, tokenizer, max_tokens}``, paths beside the registry's file."""
+    section = Section(value, what, OnnxEncoderEntry.__slots__)
+    folder = Path(value.file).parent
+    onnx, tokenizer = (str(folder / section.text(key)) for key in ("onnx", "tokenizer"))
+    return OnnxEncoderEntry(onnx, tokenizer, section.whole("max_tokens", OnnxEncoderEntry("", "").max_tokens))
 
 
 def read_dispatch(top: Section) -> DispatchEntry:

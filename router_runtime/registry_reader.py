@@ -31,7 +31,7 @@ from router_runtime.registry import (
     Registry,
     TierEntry,
 )
-from router_runtime.registry_agents_reader import AgentReader, read_dispatch, read_encoder
+from router_runtime.registry_agents_reader import AgentReader, read_dispatch, read_encoder, read_local_encoder
 from router_runtime.registry_yaml import Section, Value, did_you_mean, mapping, parse_yaml
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ T = TypeVar("T")
 DEFAULT_REGISTRY = Path(__file__).with_name("registry.yaml")
 """The registry that ships with the package."""
 
-_TOP = ("providers", "models", "tiers", "labels", "intents", "policy", "experiments", "state", "canary")
+_TOP = ("providers", "models", "tiers", "labels", "intents", "policy", "experiments", "state", "canary", "encoder")
 _AGENTS = ("agents", "agents_dir", "dispatch", "memory")
 _CACHE = ("cache_ttl_s", "cache_min_tokens")
 _NEEDED = frozenset({"messages", "model", "stream"})
@@ -86,6 +86,7 @@ def parse_registry(data: bytes, file: str = "registry.yaml") -> Registry:
         agents=AgentReader(refer.one, _agent_budgets, tiers, intents).section(top),
         dispatch=read_dispatch(top),
         memory_encoder=read_encoder(top, providers),
+        encoder=read_local_encoder(top.get("encoder"), "encoder") if "encoder" in top else None,
     )
 
 

@@ -230,6 +230,10 @@ class Router(Calling):
         """The registry in force."""
         return self.live.snapshot(self._clock()).registry
 
+    def runs_encoder(self) -> bool:
+        """See :class:`router_runtime.calling.Calling`."""
+        return self.live.snapshot(self._clock()).runs_encoder
+
     @cached_property
     def agents(self) -> Roster:
         """The agents of the registry in force."""
@@ -310,7 +314,7 @@ class Router(Calling):
             return plan, deciding.assume(view, tokens, entry.output_tokens), features
         features = extract(request)
         late = self._late(started, entry.deadline_ms, "features")
-        predicted = None if late else self._scored(view, snapshot.bundle, features, tokens)
+        predicted = None if late else self._scored(view, snapshot.bundle, features, request.text, tokens)
         if predicted is not None and not self._late(started, entry.deadline_ms, "scores"):
             return plan, predicted, features
         return (
@@ -319,10 +323,10 @@ class Router(Calling):
             features,
         )
 
-    def _scored(self, view: View, bundle: Bundle, features: Features, tokens: float) -> Predicted | None:
+    def _scored(self, view: View, bundle: Bundle, features: Features, text: str, tokens: float) -> Predicted | None:
         """By the bundle; None where it fails, which is counted and told."""
         try:
-            return deciding.predict(view, bundle, features, tokens)
+            return deciding.predict(view, bundle, bundle.encoded(features, text), tokens)
         except PredictionError as error:
             self.counts["predictions_failed"] += 1
             self._tell(PredictionFailed(error))

@@ -1,9 +1,9 @@
 """Features → predictions: one run of the bundle's graph for all candidates of a request.
 
 The graph reads ``ids`` int64 [n], ``structural`` float32 [S], ``models`` int64 [C] (index of a known model, M for an
-unknown one) and ``descriptor`` float32 [C, 1 + D] (quality prior and declared strength per domain, read for unknown
-models only, 0 = nothing declared). It gives ``quality`` [C], ``output_tokens`` [C], ``domain`` [D] and, where latency
-was logged, ``latency_ms`` [C].
+unknown one), ``descriptor`` float32 [C, 1 + D] (quality prior and declared strength per domain, read for unknown
+models only, 0 = nothing declared) and, where it was trained with an encoder, ``embedding`` float32 [E]. It gives
+``quality`` [C], ``output_tokens`` [C], ``domain`` [D] and, where latency was logged, ``latency_ms`` [C].
 """
 
 from __future__ import annotations
@@ -78,12 +78,34 @@ class Predictions(NamedTuple):
     latency_ms: Floats | None = None
 
 
+def graph_inputs(
+    features: Features, models: npt.NDArray[np.int64], descriptor: Floats, dims: int = 0
+) -> dict[str, npt.NDArray[Any]]:
+    """What a graph is fed that reads vectors of ``dims`` numbers, see :meth:`Scorer.predict`.
+
+    Raises:
+        PredictionError: No encoder has read the request.
+    """
+    feed: dict[str, npt.NDArray[Any]]
+    feed = {"ids": features.ids, "structural": features.structural, "models": models, "descriptor": descriptor}
+    if dims:
+        if features.embedding is None:
+            raise PredictionError("the bundle was trained with an encoder, and none has read this request")
+        feed["embedding"] = features.embedding
+    return feed
+
+
 class Scorer:
     """A session of one bundle's graph; any number of threads may call :meth:`predict` at once.
 
     Args:
         graph: The bytes of ``router.onnx``, checked by the bundle.
         manifest: Names the models and the domains.
+
+    Attributes:
+        unknown: Index of a model that the bundle does not know.
+        domains: Names of the task head's domains.
+        dims: Length of the encoder's vectors that the graph reads; 0 = it reads none.
 
     Raises:
         BundleFormatError: Where the bytes are no graph, or its inputs or outputs are not those of a router.
@@ -103,13 +125,14 @@ class Scorer:
             raise BundleFormatError(f"router.onnx is not a graph that onnxruntime {ort.__version__} loads") from error
         self.unknown = len(manifest.models)
         self.domains = tuple(manifest.domains)
-        self._check_shapes()
+        self.dims = self._check_shapes()
         names = {output.name for output in self._session.get_outputs()}
         self._outputs = [*_REQUIRED, *(["latency_ms"] if "latency_ms" in names else [])]
         # The compiled session's own `run`, where there is one: the wrapper looks at the names again at each call.
         self._run = getattr(self._session, "_sess", self._session).run
 
-    def _check_shapes(self) -> None:
+    def _check_shapes(self) -> int:
+        """Length of the encoder's vectors that the graph reads; 0 = none."""
         inputs = {item.name: item.shape for item in self._session.get_inputs()}
         outputs = {item.name for item in self._session.get_outputs()}
         missing = [name for name in _INPUTS if name not in inputs] + [name for name in _REQUIRED if name not in outputs]
@@ -121,6 +144,12 @@ class Scorer:
             )
         if inputs["descriptor"][1:] != [1 + len(self.domains)]:
             raise BundleFormatError(f"router.onnx and the manifest disagree on the {len(self.domains)} domains")
+        if "embedding" not in inputs:
+            return 0
+        match inputs["embedding"]:
+            case [int(dims)] if dims > 0:
+                return dims
+        raise BundleFormatError(f"router.onnx reads an embedding of shape {inputs['embedding']}, expected one length")
 
     def predict(self, features: Features, models: npt.NDArray[np.int64], descriptor: Floats) -> Predictions:
         """One run of the graph.
@@ -131,9 +160,9 @@ class Scorer:
             descriptor: float32 [C, 1 + D], see the module's docstring.
 
         Raises:
-            PredictionError: The graph cannot compute it.
+            PredictionError: The graph cannot compute it, or the vector of its encoder is missing.
         """
-        feed = {"ids": features.ids, "structural": features.structural, "models": models, "descriptor": descriptor}
+        feed = graph_inputs(features, models, descriptor, self.dims)
         try:
             return Predictions(*self._run(self._outputs, feed, None))
         except ORT_ERRORS as error:

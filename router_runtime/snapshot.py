@@ -172,6 +172,12 @@ class Snapshot:
     _plans: dict[Wish, Plan] = field(default_factory=dict)
     _near: dict[str, str | None] = field(default_factory=dict)
 
+    @property
+    def runs_encoder(self) -> bool:
+        """Whether an encoder reads requests, for its bundle or for that of an arm."""
+        own = self.bundle is not None and self.bundle.encoder is not None
+        return own or any(arm.runs_encoder for arm in self.arms.values())
+
     def view(self, needs: Needs) -> View:
         """The candidates that ``needs`` leaves over; ``needs`` was checked against the registry."""
         found = self._views.get(needs)

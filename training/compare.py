@@ -7,13 +7,14 @@ from typing import Any
 
 from router_runtime.bundle import Bundle
 from training import plots
+from training.feature_matrix import featurise
 from training.fingerprints import trained_on
 from training.held_out import HeldOut
 from training.model_card import METRICS, figure, value_at
 from training.progress import QUIET, Progress
 from training.race import REPLICATES, Race, Values, as_json, differences, estimates, plain_runners, runner
 from training.reliability import calibration_report
-from training.served import features_of, predict_table, served_bundle
+from training.served import predict_table, served_bundle
 from training.sweep import Field, Predicted
 
 # Costs and regret differ in units of their own; these are all shares or qualities and fit one axis.
@@ -26,7 +27,7 @@ class Version:
 
     Args:
         name: What the caller called it: a version, an alias or a folder.
-        bundle: Its bundle.
+        bundle: Its bundle, with its encoder where it was trained with one, which is then the other one's too.
     """
 
     name: str
@@ -48,7 +49,7 @@ def compare(
     """
     field = Field(held.truth)
     race = Race(field, replicates=replicates, seed=seed)
-    features = features_of(progress.track(held.texts, "reading prompts"))
+    features = featurise(held.texts, progress, a.bundle.encoder or b.bundle.encoder)
     sides: dict[str, Any] = {}
     values: dict[str, Values] = {}
     for key, version in (("a", a), ("b", b)):

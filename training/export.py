@@ -60,7 +60,7 @@ def _add_text(b: _Builder, parts: GraphParts) -> None:
     b.node("Cast", ["n_ids"], "n_float", to=TensorProto.FLOAT)
     b.node("Sqrt", ["n_float"], "norm")
     b.node("Div", ["summed_float", "norm"], "text")
-    b.node("Concat", ["text", "structural"], "prompt", axis=0)
+    b.node("Concat", ["text", "structural", *(["embedding"] if parts.dims else [])], "prompt", axis=0)
     b.node("MatMul", ["prompt", b.constant("score_weights", parts.text.matrix())], "unbiased")
     b.node("Add", ["unbiased", b.constant("score_bias", parts.text.bias)], "scores")
     sizes = {"scores_own": m, "difficulty": 1, "domain_logits": d, "token_score": 1, "scores_more": k - m - d - 2}
@@ -175,6 +175,8 @@ def _model(b: _Builder, parts: GraphParts, outputs: dict[str, list[str | int]]) 
         helper.make_tensor_value_info("models", TensorProto.INT64, ["C"]),
         helper.make_tensor_value_info("descriptor", TensorProto.FLOAT, ["C", 1 + d]),
     ]
+    if parts.dims:
+        inputs.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [parts.dims]))
     wanted = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()]
     graph = helper.make_graph(b.nodes, "pointsman", inputs, wanted, b.initializers)
     opsets = [helper.make_opsetid("", TARGET_OPSET), helper.make_opsetid("ai.onnx.ml", 1)]

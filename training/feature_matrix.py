@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from router_runtime.encoder import TextEncoder
 from router_runtime.features import HASH_SIZE, Features, extract
 from router_runtime.messages import Request
 from training.progress import QUIET, Progress
@@ -24,11 +27,13 @@ class FeatureMatrix:
         ids: uint16 [total], the hash ids of all prompts, one after the other (``HASH_SIZE`` is at most 65,536).
         offsets: int64 [n + 1], where each prompt's ids start.
         structural: float32 [n, S].
+        embedding: float32 [n, E], the texts by an encoder; None where there is none.
     """
 
     ids: npt.NDArray[np.uint16]
     offsets: npt.NDArray[np.int64]
     structural: npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.structural)
@@ -36,7 +41,10 @@ class FeatureMatrix:
     def __getitem__(self, row: int) -> Features:
         """The features of one prompt, as the graph reads them."""
         ids = self.ids[self.offsets[row] : self.offsets[row + 1]].astype(np.int64)
-        return Features(ids, self.structural[row])
+        return Features(ids, self.structural[row], None if self.embedding is None else self.embedding[row])
+
+    def __iter__(self) -> Iterator[Features]:
+        return (self[row] for row in range(len(self)))
 
     def take(self, rows: Rows) -> FeatureMatrix:
         """The prompts ``rows``, in that order."""
@@ -44,7 +52,8 @@ class FeatureMatrix:
         parts = [self.ids[self.offsets[row] : self.offsets[row + 1]] for row in where]
         offsets = np.concatenate(([0], np.cumsum([len(part) for part in parts], dtype=np.int64)))
         ids = np.concatenate(parts) if parts else self.ids[:0]
-        return FeatureMatrix(ids, offsets, self.structural[where])
+        embedding = None if self.embedding is None else self.embedding[where]
+        return FeatureMatrix(ids, offsets, self.structural[where], embedding)
 
     def packed(self) -> FeatureMatrix:
         """Itself: each prompt has its own row already."""
@@ -87,15 +96,35 @@ class RepeatedFeatures:
 AnyFeatures = FeatureMatrix | RepeatedFeatures
 
 
-def featurise(prompts: Sequence[str | Request], progress: Progress = QUIET) -> FeatureMatrix:
-    """Features of all ``prompts`` through the very function that serves."""
+def featurise(
+    prompts: Sequence[str | Request], progress: Progress = QUIET, encoder: TextEncoder | None = None
+) -> FeatureMatrix:
+    """Features of all ``prompts`` through the very functions that serve."""
     ids: list[npt.NDArray[np.uint16]] = []
     structural: list[npt.NDArray[np.float32]] = []
     for prompt in progress.track(prompts, "reading features"):
         found = extract(Request(text=prompt) if isinstance(prompt, str) else prompt)
         ids.append(found.ids.astype(np.uint16))
         structural.append(found.structural)
-    return pack(ids, structural)
+    read = pack(ids, structural)
+    if encoder is None:
+        return read
+    texts = [prompt if isinstance(prompt, str) else prompt.text for prompt in prompts]
+    return replace(read, embedding=embed(texts, encoder, progress))
+
+
+def embed(texts: Sequence[str], encoder: TextEncoder, progress: Progress = QUIET) -> npt.NDArray[np.float32]:
+    """float32 [n, E], text by text as decisions do it, on all cores.
+
+    Raises:
+        PredictionError: The encoder fails on one.
+    """
+    out = np.zeros((len(texts), encoder.dims), dtype=np.float32)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = pool.map(encoder.vector, progress.track(texts, "reading texts by the encoder"))
+        for place, vector in enumerate(rows):
+            out[place] = vector
+    return out
 
 
 def pack(ids: Sequence[npt.NDArray[np.uint16]], structural: Iterable[npt.NDArray[np.float32]]) -> FeatureMatrix:

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class TextModel:
-    """Linear scores of a prompt: ``[Σ weights[ids] · scale / sqrt(n + 1), structural] → K`` scores.
+    """Linear scores of a prompt: ``[Σ weights[ids] · scale / sqrt(n + 1), structural, embedding] → K`` scores.
 
     The sums are of small integers, hence exact: their order cannot change a prediction.
 
@@ -24,7 +24,8 @@ class TextModel:
         weights: int8 [HASH_SIZE, R], see :func:`quantise`.
         scale: float32 [R], what one unit of each column is worth.
         projection: float32 [R, K], or None for the identity (then R is K).
-        dense: float32 [S, K], weights of the structural numbers; a standardisation is folded into it and ``bias``.
+        dense: float32 [S + E, K], weights of the structural numbers and of the encoder's vector, where there is one; a
+            standardisation is folded into it and ``bias``.
         bias: float32 [K].
     """
 
@@ -35,7 +36,7 @@ class TextModel:
     bias: Floats
 
     def matrix(self) -> Floats:
-        """The weights [R + S, K] of the summed and the structural numbers together."""
+        """The weights [R + S + E, K] of the summed numbers and the dense ones together."""
         projection = np.eye(len(self.scale), dtype=np.float32) if self.projection is None else self.projection
         return np.concatenate((self.scale[:, None] * projection, self.dense)).astype(np.float32)
 
@@ -85,6 +86,11 @@ class GraphParts:
         """K."""
         return len(self.text.bias)
 
+    @property
+    def dims(self) -> int:
+        """Length of the encoder's vectors, 0 = none."""
+        return len(self.text.dense) - len(STRUCTURAL)
+
 
 def quantise(weights: npt.NDArray[np.floating[Any]]) -> tuple[npt.NDArray[np.int8], Floats]:
     """Rounds each column to 255 steps.
@@ -129,7 +135,7 @@ def check_parts(parts: GraphParts) -> None:
     wanted = {
         "text.weights": (parts.text.weights, (HASH_SIZE, r)),
         "text.projection": (np.zeros((r, r)) if projection is None else projection, (r, k)),
-        "text.dense": (parts.text.dense, (s, k)),
+        "text.dense": (parts.text.dense, (s + max(parts.dims, 0), k)),
         "quality_table": (parts.quality_table, (m, 1 + d)),
         "extra": (parts.extra, (m + 1, e)),
         "calibration": (parts.calibration, (m + 1, 2)),

@@ -1,9 +1,9 @@
 """Ridge regression on hashed text, solved in the dual: many targets, folds and penalties share one Gram matrix.
 
-With X the idf-weighted bag of ids, scaled as the graph scales it, beside the standardised structural numbers, the dual
-coefficients are A = (X Xᵀ + λ·diag(1/w))⁻¹ (Y − mean), the scores of a prompt x are x Xᵀ A, and the weights that the
-graph needs are W = Xᵀ A (Hastie, Tibshirani, Friedman, *The Elements of Statistical Learning*, §5.8.1). Held-out scores
-of a fold cost one smaller factorisation of a part of the same matrix.
+With X the idf-weighted bag of ids, scaled as the graph scales it, beside the standardised structural numbers and, where
+there is one, the encoder's vector, the dual coefficients are A = (X Xᵀ + λ·diag(1/w))⁻¹ (Y − mean), the scores of a
+prompt x are x Xᵀ A, and the weights that the graph needs are W = Xᵀ A (Hastie, Tibshirani, Friedman, *The Elements of
+Statistical Learning*, §5.8.1). Held-out scores of a fold cost one smaller factorisation of a part of the same matrix.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ Rows = npt.NDArray[np.intp]
 KIND_WEIGHTS = {"words": 1.0, "bigrams": 0.35, "grams": 1.2}
 # Length of the structural part of a row beside a text part of length 1.
 STRUCTURAL_WEIGHT = 0.3
+# Likewise of the encoder's part, where there is one.
+ENCODER_WEIGHT = 0.5
 LEAST_SPREAD = 1e-4
 # Ids that more than this share of the prompts hold are multiplied as dense columns, where that is faster.
 COMMON_SHARE = 1 / 16
@@ -48,9 +50,9 @@ class Gram:
     Args:
         bag: float32 [n, HASH_SIZE]: rows are 0/1 · ``id_values`` / sqrt(ids + 1), of mean squared length 1.
         id_values: float32 [HASH_SIZE].
-        dense: float32 [n, S]: (structural − ``centre``) · ``dense_values``.
-        centre: float32 [S].
-        dense_values: float32 [S].
+        dense: float32 [n, S + E]: (structural numbers and the encoder's vector − ``centre``) · ``dense_values``.
+        centre: float32 [S + E].
+        dense_values: float32 [S + E].
         products: float32 [n, n].
     """
 
@@ -73,10 +75,14 @@ class Gram:
         unit = STRUCTURAL_WEIGHT / np.sqrt(features.structural.shape[1])
         dense_values = np.where(spread > LEAST_SPREAD, unit / np.maximum(spread, LEAST_SPREAD), 0.0).astype(np.float32)
         dense = (features.structural - centre) * dense_values
+        if features.embedding is not None:
+            middle, unit = _encoder_scale(features.embedding)
+            dense = np.hstack((dense, (features.embedding - middle) * unit))
+            centre, dense_values = np.append(centre, middle), np.append(dense_values, np.full_like(middle, unit))
         return cls(bag, values / scale, dense, centre, dense_values, _products(bag, dense))
 
     def weights(self, rows: Rows, coefficients: Floats) -> tuple[Floats, Floats]:
-        """Primal weights of the columns of ``bag`` [HASH_SIZE, T] and of ``dense`` [S, T]."""
+        """Primal weights of the columns of ``bag`` [HASH_SIZE, T] and of ``dense`` [S + E, T]."""
         text = np.asarray(self.bag[rows].T @ coefficients, dtype=np.float32)
         return text, np.asarray(self.dense[rows].T @ coefficients, dtype=np.float32)
 
@@ -91,6 +97,13 @@ class Gram:
         # Symmetric, and the transpose is in LAPACK's order: it is factorised in place, without a copy of 4 n² bytes.
         factor = cho_factor(system.T, lower=True, overwrite_a=True, check_finite=False)
         return np.asarray(cho_solve(factor, targets, check_finite=False), dtype=np.float32)
+
+
+def _encoder_scale(vectors: Floats) -> tuple[Floats, np.float32]:
+    """Centre [E], and the factor that gives centred rows the mean squared length of :data:`ENCODER_WEIGHT`²."""
+    middle = vectors.mean(axis=0)
+    spread = np.sqrt(float(((vectors - middle) ** 2).sum(axis=1).mean()))
+    return middle, np.float32(ENCODER_WEIGHT / spread if spread > LEAST_SPREAD else 0.0)
 
 
 def _products(bag: sp.csr_matrix, dense: Floats) -> Floats:

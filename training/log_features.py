@@ -5,14 +5,18 @@ Groups of near-duplicates are made of features too, so that a log says the same 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from router_runtime.encoder import TextEncoder
+from router_runtime.errors import DataError
 from router_runtime.features import STRUCTURAL
 from router_runtime.messages import Request
-from training.feature_matrix import FeatureMatrix, RepeatedFeatures, featurise
+from training.feature_matrix import FeatureMatrix, RepeatedFeatures, embed, featurise
 from training.near_duplicates import group_names, id_signatures
 
 Ints = npt.NDArray[np.int64]
@@ -21,13 +25,37 @@ U64 = npt.NDArray[np.uint64]
 _K = np.uint64(0x9E3779B97F4A7C15)
 
 
-def read_features(decisions: pa.Table) -> RepeatedFeatures:
+def read_features(decisions: pa.Table, encoder: TextEncoder | None = None) -> RepeatedFeatures:
     """Features of n logged decisions; of two that are equal one is kept.
 
     Args:
         decisions: ``prompt``, ``intent`` (text, may be null), ``feature_ids`` (list of uint16, null where no features
             were logged) and ``structural`` (list of float32).
+        encoder: Reads the texts, too, redacted ones as they are.
+
+    Raises:
+        DataError: There is an encoder, and features were logged without their text.
     """
+    read = _read(decisions)
+    return read if encoder is None else _embedded(read, decisions, encoder)
+
+
+def _embedded(read: RepeatedFeatures, decisions: pa.Table, encoder: TextEncoder) -> RepeatedFeatures:
+    """With the vectors of the different requests' texts, each as its first decision has it."""
+    _, first = np.unique(read.code, return_index=True)
+    kept = decisions.select(["prompt", "feature_ids"]).take(first)
+    texts = kept["prompt"].to_pylist()
+    lost = int((kept["feature_ids"].is_valid().to_numpy() & kept["prompt"].is_null().to_numpy()).sum())
+    if lost:
+        raise DataError(
+            f"{lost} of {len(texts)} different requests were logged without their text, which the encoder reads: log "
+            "with log_prompts full or redacted, or train with a registry that names no encoder"
+        )
+    vectors = embed([text or "" for text in texts], encoder)
+    return replace(read, distinct=replace(read.distinct, embedding=vectors))
+
+
+def _read(decisions: pa.Table) -> RepeatedFeatures:
     stored = np.flatnonzero(decisions["feature_ids"].is_valid().to_numpy())
     if len(stored) == decisions.num_rows:
         return _distinct(_stored(decisions), np.arange(decisions.num_rows))

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from router_runtime.encoder import TextEncoder
 from router_runtime.errors import NotSupported
 from training.dataset import Table
 from training.feature_matrix import RepeatedFeatures
@@ -118,6 +119,7 @@ def load_log(
     known_by: float | None = None,
     rules: LabelRules | None = None,
     max_bad_share: float = MAX_BAD_SHARE,
+    encoder: TextEncoder | None = None,
 ) -> LogTable:
     """Reads a log folder: sealed days and open spools as one.
 
@@ -130,9 +132,10 @@ def load_log(
         known_by: Feedback later than this is left out, so that a later reading finds the same; None = all there is.
         rules: How labels are made of feedback.
         max_bad_share: Bound on malformed events of a kind, 0..1.
+        encoder: Reads the logged texts, too.
 
     Raises:
-        DataError: Where there is no log, a file cannot be read, or no decision is left.
+        DataError: Where there is no log, a file cannot be read, no decision is left, or the encoder lacks texts.
         TooManyBadRows: Above the bound.
         TooFewRows: Where fewer decisions get a label than ``rules`` asks for.
     """
@@ -140,11 +143,11 @@ def load_log(
     if known_by is not None:
         events = replace(events, feedback=events.feedback.filter(pc.less_equal(events.feedback["time"], known_by)))
     outside = "" if since is None and until is None else " or one outside the window"
-    return _log_table(events, rules or LabelRules(min_used=0), root.name or str(root), outside)
+    return _log_table(events, rules or LabelRules(min_used=0), root.name or str(root), outside, encoder)
 
 
-def _log_table(events: LogEvents, rules: LabelRules, name: str, outside: str) -> LogTable:
-    features = read_features(events.decisions)
+def _log_table(events: LogEvents, rules: LabelRules, name: str, outside: str, encoder: TextEncoder | None) -> LogTable:
+    features = read_features(events.decisions, encoder)
     decisions = _decision_frame(events.decisions)
     models = _model_names(events.decisions, decisions)
     eligible, (dist, quality, cost) = candidate_matrices(events.decisions, models)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from router_runtime.bundle import MANIFEST, Bundle
+from router_runtime.encoder import TextEncoder
 from training.dataset import Table
 from training.feature_matrix import AnyFeatures
 from training.fingerprints import data_fingerprint, price_fingerprint
@@ -34,6 +35,7 @@ def make_manifest(
     parts: GraphParts,
     report: Mapping[str, Any] | None,
     rows: Mapping[str, int],
+    encoder: TextEncoder | None = None,
 ) -> dict[str, Any]:
     """All that the bundle says of itself, but for what :func:`write_bundle` fills in."""
     quality, cost = table.matrix("quality"), table.matrix("cost_usd")
@@ -45,6 +47,7 @@ def make_manifest(
         ],
         "domains": list(parts.domains),
         "structural_medians": _medians(features),
+        **({} if encoder is None else {"encoder": {"fingerprint": encoder.fingerprint, "dims": encoder.dims}}),
         "calibration": dict(report["calibration"]) if report else {},
         "training_window": training_window(table, rows),
         "fingerprints": {"data_sha256": data_fingerprint(table), "prices_sha256": price_fingerprint([table])},

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from router_runtime.errors import DataError
 from router_runtime.features import Features
+from router_runtime.scorer import graph_inputs
 from training.export import row_session
 from training.graph_parts import Floats, GraphParts, row_names
 from training.tables import predicted_tokens
@@ -73,8 +74,8 @@ def _front(
     own = np.empty((len(prompts), len(models)), dtype=np.float32)
     token_score = np.empty(len(prompts), dtype=np.float32)
     domain = np.empty((len(prompts), len(parts.domains)), dtype=np.float32)
-    for index, (ids, structural) in enumerate(prompts):
-        feed = {"ids": ids, "structural": structural, "models": models, "descriptor": descriptor}
+    for index, features in enumerate(prompts):
+        feed = graph_inputs(features, models, descriptor, parts.dims)
         rows[index], column, score, domain[index] = session.run(["rows", "own", "token_score", "domain"], feed)
         own[index], token_score[index] = column[:, 0], score[0]
     return _Front(rows, own, token_score, domain)
@@ -122,8 +123,8 @@ def check_parity(parts: GraphParts, graph: bytes, prompts: Sequence[Features], *
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     quality, tokens = reference_predictions(parts, prompts, models, descriptor)
     worst = 0.0
-    for index, (ids, structural) in enumerate(prompts):
-        feed = {"ids": ids, "structural": structural, "models": models, "descriptor": descriptor}
+    for index, features in enumerate(prompts):
+        feed = graph_inputs(features, models, descriptor, parts.dims)
         got_quality, got_tokens = session.run(["quality", "output_tokens"], feed)
         worst = max(worst, float(np.abs(got_quality - quality[index]).max()))
         if not np.allclose(got_tokens, tokens[index], rtol=1e-4):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from router_runtime.bundle import Bundle
-from router_runtime.features import Features, extract
+from router_runtime.features import Features
 from router_runtime.filters import estimate_tokens
 from router_runtime.messages import Request
 from router_runtime.scorer import Scorer
@@ -49,11 +49,6 @@ def served_parts(parts: GraphParts) -> Served:
     """The router of fitted parts, through the graph that they are exported to."""
     scales = np.ones(len(parts.models)) if parts.input_scale is None else parts.input_scale
     return Served(Scorer(export_graph(parts), parts), parts.models, np.append(scales, 1.0))
-
-
-def features_of(texts: Iterable[str]) -> list[Features]:
-    """Features of bare prompts."""
-    return [extract(Request(text)) for text in texts]
 
 
 def predict_table(

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from router_runtime.encoder import TextEncoder
 from router_runtime.errors import ConfigError
 from training.dataset import Table, load_table
 from training.feature_matrix import AnyFeatures
@@ -47,8 +48,8 @@ def add_sources(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mapping", type=Path, metavar="YAML", help="column mapping of an imported file")
 
 
-def read_source(args: argparse.Namespace) -> Source:
-    """Reads the source that the arguments name.
+def read_source(args: argparse.Namespace, encoder: TextEncoder | None = None) -> Source:
+    """Reads the source that the arguments name; a log's texts by ``encoder``, too.
 
     Raises:
         ConfigError: A mapping without an import.
@@ -65,7 +66,7 @@ def read_source(args: argparse.Namespace) -> Source:
         table = import_file(kind, Path(file), args.mapping)
         return Source(table, table.report.counts(), f"Imported from {Path(file).name} ({kind}).")
     with local_log(args.store if args.log is None else args.log) as folder:
-        logged = load_log(folder).require_requests()
+        logged = load_log(folder, encoder=encoder).require_requests()
     return Source(
         logged.table,
         logged.counts(),

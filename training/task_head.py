@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from scipy.optimize import minimize_scalar
 from sklearn.svm import LinearSVC
 
-from router_runtime.features import HASH_SIZE, STRUCTURAL
+from router_runtime.features import HASH_SIZE
 from training.kernel_ridge import Gram, Rows
 from training.labels_matrix import Floats, Targets
 
@@ -21,10 +21,10 @@ def fit_domains(gram: Gram, targets: Targets, rows: Rows) -> Floats:
     """One-against-rest squared hinge on the prompts ``rows`` (Fan et al. 2008, LIBLINEAR).
 
     Returns:
-        float32 [HASH_SIZE + S + 1, D]: weights of the columns of ``gram.bag`` and ``gram.dense``, then the bias. Zeros
-        where fewer than two domains are known; a domain without a prompt here scores -1 everywhere.
+        float32 [HASH_SIZE + S + E + 1, D]: weights of the columns of ``gram.bag`` and ``gram.dense``, then the bias.
+        Zeros where fewer than two domains are known; a domain without a prompt here scores -1 everywhere.
     """
-    d, width = len(targets.domains), HASH_SIZE + len(STRUCTURAL)
+    d, width = len(targets.domains), HASH_SIZE + gram.dense.shape[1]
     weights = np.zeros((width + 1, d), dtype=np.float32)
     domain = targets.domain[rows]
     known = np.flatnonzero(domain >= 0)

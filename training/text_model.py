@@ -27,7 +27,7 @@ class LinearText:
 
     Args:
         weights: float32 [HASH_SIZE, K], of the columns of ``Gram.bag``.
-        dense: float32 [S, K], of the columns of ``Gram.dense``.
+        dense: float32 [S + E, K], of the columns of ``Gram.dense``.
         bias: float32 [K].
         means: float32 [M], mean quality of each model.
     """
@@ -109,7 +109,7 @@ def _token_residual(part: Targets) -> tuple[Floats, float]:
 
 
 def _solve(gram: Gram, rows: Rows, wanted: Floats, penalty: float, weight: Floats) -> Floats:
-    """Primal weights [HASH_SIZE + S, T]."""
+    """Primal weights [HASH_SIZE + S + E, T]."""
     coefficients = gram.coefficients(rows, np.ascontiguousarray(wanted, dtype=np.float32), penalty, weight)
     return np.vstack(gram.weights(rows, coefficients))
 
@@ -125,7 +125,7 @@ def _same_prompts(part: Targets, models: Rows) -> list[Rows]:
 def _differences(
     gram: Gram, rows: Rows, part: Targets, residual: Floats, shared: Floats, models: Rows, penalty: float
 ) -> Floats:
-    """Weights [HASH_SIZE + S, models] of what models do beyond the shared difficulty, from their own prompts."""
+    """Weights [HASH_SIZE + S + E, models] of what models do beyond the shared difficulty, from their own prompts."""
     own = np.flatnonzero(part.labelled[:, models[0]])
     if len(own) < 2:
         return np.zeros((len(shared), len(models)), dtype=np.float32)

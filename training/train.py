@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from router_runtime.bundle import Bundle, open_bundle
 from router_runtime.bundle_writer import require_bundle_place, write_bundle
+from router_runtime.encoder import TextEncoder
 from router_runtime.errors import TooFewRows
 from router_runtime.features import Features
 from training.crossval import Folds, Learn, baselines_out_of_fold, out_of_fold, restrict, restrict_all
@@ -30,7 +31,6 @@ from training.packaging import make_card, make_manifest, manifest_sha256, run_re
 from training.parity import MIN_ROWS, check_parity
 from training.progress import QUIET, Progress
 from training.run_record import Registered, RunRecord, VersionStore
-from training.served import features_of
 from training.splits import grouped_folds
 
 MIN_LABELS = 50
@@ -64,6 +64,8 @@ class TrainSettings:
         params: Settings of the learner, for the record.
         note: What the model card says first under limits, e.g. that the data are simulated.
         measured: False holds nothing out and claims nothing.
+        encoder: Reads the texts beside the words; the bundle then needs the same one. ``features`` given to
+            :func:`train` must be read with it.
     """
 
     learn: Learn
@@ -75,11 +77,13 @@ class TrainSettings:
     params: Mapping[str, str] = field(default_factory=dict)
     note: str | None = None
     measured: bool = True
+    encoder: TextEncoder | None = None
 
     def record(self) -> dict[str, str]:
         """The settings as text, for MLflow."""
         own = {"seed": self.seed, "folds": self.folds, "every_fold": self.every_fold, "pool": self.pool}
-        return {**{name: str(value) for name, value in own.items()}, **self.params}
+        read = {} if self.encoder is None else {"encoder": self.encoder.fingerprint}
+        return {**{name: str(value) for name, value in own.items()}, **read, **self.params}
 
 
 @dataclass(frozen=True)
@@ -131,14 +135,14 @@ def train(
     require_bundle_place(out)
     usable, answered, rows = usable_rows(table, counts or {})
     progress.say(f"{rows['rows_used']} of {rows['rows_seen']} rows are used, {len(usable.prompts)} prompts")
-    known = _features(usable, progress) if features is None else features.take(answered)
+    known = _features(usable, settings, progress) if features is None else features.take(answered)
     report, figures = measure(usable, known, settings, progress)
     progress.say("learning from all rows")
     parts = settings.learn(usable, known)
     graph = export_graph(parts)
-    difference = check_parity(parts, graph, parity_prompts(known, len(parts.models)))
+    difference = check_parity(parts, graph, parity_prompts(known, len(parts.models), settings.encoder))
     progress.say(f"exported {len(graph) / 1e6:.2f} MB; parity {difference:.1e}")
-    manifest = make_manifest(usable, known, parts, report, rows)
+    manifest = make_manifest(usable, known, parts, report, rows, settings.encoder)
     card = make_card(usable, report, rows, manifest["fingerprints"], settings.note)
     bundle = open_bundle(write_bundle(out, graph, manifest, card))
     registered = None
@@ -149,8 +153,8 @@ def train(
     return Trained(bundle, report, rows, difference, registered)
 
 
-def _features(table: Table, progress: Progress) -> AnyFeatures:
-    return featurise([str(text) for text in table.prompts["text"]], progress)
+def _features(table: Table, settings: TrainSettings, progress: Progress) -> AnyFeatures:
+    return featurise([str(text) for text in table.prompts["text"]], progress, settings.encoder)
 
 
 def usable_rows(table: Table, counted: Mapping[str, int]) -> tuple[Table, npt.NDArray[np.bool_], dict[str, int]]:
@@ -208,10 +212,11 @@ def split(held: HeldOut, settings: TrainSettings) -> Folds:
     return Folds(index, tuple(range(folds)) if settings.every_fold else (0,))
 
 
-def parity_prompts(features: AnyFeatures, n_models: int) -> list[Features]:
+def parity_prompts(features: AnyFeatures, n_models: int, encoder: TextEncoder | None = None) -> list[Features]:
     """Enough prompts for the parity gate: odd texts, then those learnt from, repeated from the start where few."""
     wanted = max(PARITY_PROMPTS, -(-MIN_ROWS // (n_models + 1)))
-    prompts = [*features_of(PARITY_TEXTS), *(features[row] for row in range(min(wanted, len(features))))]
+    odd = featurise(PARITY_TEXTS, encoder=encoder)
+    prompts = [*odd, *(features[row] for row in range(min(wanted, len(features))))]
     repeats = -(-wanted // len(prompts))
     return (prompts * repeats)[: max(wanted, len(prompts))]
 

@@ -45,8 +45,9 @@ class Agent:
 
     async def complete(self, messages: Messages, **options: Unpack[CallOptions]) -> Completion:
         """As :meth:`router_runtime.calling.Calling.complete`, for this agent; raises as :meth:`route` does too."""
-        prepared, chosen = self._prepare(messages, dict(options))
-        return await self._roster.calling.complete(prepared, **chosen)
+        calling = self._roster.calling
+        prepared, chosen = await calling.off_loop(lambda: self._prepare(messages, dict(options)))
+        return await calling.complete(prepared, **chosen)
 
     def stream(self, messages: Messages, **options: Unpack[CallOptions]) -> ChatStream:
         """As :meth:`complete`, chunk by chunk."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from router_runtime.agents.matching import Task
+from router_runtime.errors import PredictionError
 from router_runtime.features import extract
 from router_runtime.filters import needed_capabilities
 from router_runtime.messages import Messages, Request, read_request
@@ -41,11 +42,14 @@ def task_of(snapshot: Snapshot, messages: Messages, options: Options) -> Task:
 
 
 def _predicted(snapshot: Snapshot, request: Request) -> tuple[dict[str, float], float]:
-    """Probability by domain, and the complexity 0..1 over all models; (nothing, 0.5) without a bundle."""
+    """Probability by domain, and the complexity 0..1 over all models; (nothing, 0.5) where no bundle can say."""
     if snapshot.bundle is None or not snapshot.all.names:
         return {}, 0.5
-    scorer, view = snapshot.bundle.scorer, snapshot.all
-    found = scorer.predict(extract(request), view.indices, view.descriptor)
+    bundle, scorer, view = snapshot.bundle, snapshot.bundle.scorer, snapshot.all
+    try:
+        found = scorer.predict(bundle.encoded(extract(request), request.text), view.indices, view.descriptor)
+    except PredictionError:
+        return {}, 0.5  # the decision that follows counts and tells it
     complexity = 1.0 - float(found.quality.mean(dtype=np.float64))
     return dict(zip(scorer.domains, found.domain.tolist(), strict=True)), min(max(complexity, 0.0), 1.0)
 

@@ -47,7 +47,8 @@ def routes(service: Service) -> list[Route]:
         messages = body.get("messages")
         if not isinstance(messages, str | list):
             raise refuse("messages", "a text or a list of messages")
-        choice = service.router.agents.match(messages, tier=options["tier"], intent=options.get("intent"))
+        tier, intent = options["tier"], options.get("intent")
+        choice = await service.router.off_loop(lambda: service.router.agents.match(messages, tier=tier, intent=intent))
         visible = rows(caller)
         refused = {name: reason for name, reason in choice.refused.items() if name in visible}
         return Json({**asdict(choice), "refused": refused})

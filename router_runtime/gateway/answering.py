@@ -81,20 +81,20 @@ class Turn:
 
     async def run(self, body: dict[str, Any]) -> None:
         """Reads, calls and writes."""
-        service = self._service
+        service, router = self._service, self._service.router
         asked = self._form.read(body)
         self._streamed = asked.streamed
-        options = options_of(asked.chat, self._caller, service.router.current_registry(), service.clock())
-        messages, options = prepared(service.router, asked.chat.get("messages"), options)
+        given = options_of(asked.chat, self._caller, router.current_registry(), service.clock())
+        messages, options = await router.off_loop(lambda: prepared(router, asked.chat.get("messages"), given))
         if asked.streamed:
-            stream = service.router.stream(messages, **options)
+            stream = await router.off_loop(lambda: router.stream(messages, **options))
             try:
                 async with stream:
                     await self._pass_on(asked, stream)
             finally:  # the books of a stream are closed with it, also where its reader has left
                 self._saw(stream.decision, stream.serving, stream.attempts, stream.tokens)
         else:
-            completion = await service.router.complete(messages, **options)
+            completion = await router.complete(messages, **options)
             self._saw(completion.decision, completion.served, completion.attempts, completion.tokens)
             self.status = 200
             headers = headers_of(completion.decision, completion.served, completion.cost_usd)

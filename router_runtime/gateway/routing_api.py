@@ -34,16 +34,16 @@ def routes(service: Service) -> list[Route]:
         messages = body.get("messages")
         if not isinstance(messages, str | list):
             raise refuse("messages", "a text or a list of messages")
-        messages, options = _route_options(service, request, body, messages)
-        influences = None
+        router, influences = service.router, None
+        said, options = await router.off_loop(lambda: _route_options(service, request, body, messages))
         if explained:
-            found = await asyncio.to_thread(lambda: explain(service.router, messages, **options))
+            found = await asyncio.to_thread(lambda: explain(router, said, **options))
             decision = found.decision
             influences = [
                 {"kind": i.kind, "name": i.name, "value": i.value, "change": i.change} for i in found.influences
             ]
         else:
-            decision = service.router.route(messages, **options)
+            decision = await router.off_loop(lambda: router.route(said, **options))
         document = {**to_dict(decision), "reason": reason(decision)}
         if influences is not None:
             document["influences"] = influences

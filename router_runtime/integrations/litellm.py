@@ -72,7 +72,7 @@ class PointsmanStrategy(CustomRoutingStrategyBase):  # type: ignore[misc]
         if model != self.group or messages is None:
             return await self._usual(model=model, request_kwargs=kwargs, **more)
         away: RouterRateLimitError | None = None
-        for name in self.ranked(messages, kwargs):
+        for name in await self.router.off_loop(lambda: list(self.ranked(messages, kwargs))):
             try:
                 return await self._usual(model=name, request_kwargs=kwargs, **more)
             except RouterRateLimitError as error:  # all of the group cool down: the next one by rank

@@ -9,32 +9,14 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from router_runtime.encoder import Vector, normalised
 from router_runtime.features import BIGRAM_START, FEATURES_VERSION, GRAM_START, HASH_SIZE, extract
-from router_runtime.memory.entries import Vector
 from router_runtime.messages import Request
 
 _COMMON = (
     "a an and are as at be but by can do for from has have how i if in into is it its me my no not of on or our so "
 )
 _COMMON += "than that the their then there these they this to was we were what when which who why will with you your"
-
-
-class Encoder(Protocol):
-    """Makes vectors; two encoders of one fingerprint make the same ones."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Stands beside each vector; another one means: encode again."""
-        ...
-
-    @property
-    def dims(self) -> int:
-        """Length of a vector."""
-        ...
-
-    def encode(self, texts: Sequence[str]) -> Vector:
-        """float32 [n, dims], each row of length 1, or all zeros where a text says nothing."""
-        ...
 
 
 @runtime_checkable
@@ -62,16 +44,16 @@ class HashEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """See :class:`Encoder`."""
+        """See :class:`router_runtime.encoder.Encoder`."""
         return f"hash-{FEATURES_VERSION}-{self._dims}-{self._seed}"
 
     @property
     def dims(self) -> int:
-        """See :class:`Encoder`."""
+        """See :class:`router_runtime.encoder.Encoder`."""
         return self._dims
 
     def encode(self, texts: Sequence[str]) -> Vector:
-        """See :class:`Encoder`."""
+        """See :class:`router_runtime.encoder.Encoder`."""
         out = np.zeros((len(texts), self._dims), dtype=np.float32)
         for row, text in zip(out, texts, strict=True):
             ids = extract(Request(text=text)).ids
@@ -94,12 +76,6 @@ class HashEncoder:
         common = extract(Request(text=_COMMON)).ids
         weights[common[common < BIGRAM_START]] = 0.05
         return weights
-
-
-def normalised(vectors: Vector) -> Vector:
-    """Rows of length 1; zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)
 
 
 def packed(vectors: Vector) -> list[bytes]:

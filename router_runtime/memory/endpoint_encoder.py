@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from router_runtime.encoder import Vector, normalised
 from router_runtime.errors import TransportFailure
 from router_runtime.execution.sync import Background
-from router_runtime.memory.encoders import normalised
-from router_runtime.memory.entries import Vector
 from router_runtime.provider_errors import AuthFailed, CallTimeout, ConnectFailed, MalformedAnswer, ProviderError
 from router_runtime.providers.base import HttpCall, Target
 from router_runtime.providers.building import post
@@ -30,7 +29,7 @@ _PAUSE_S = 0.2
 
 
 class EndpointEncoder:
-    """See :class:`router_runtime.memory.encoders.Encoder`. Any number of threads may use one.
+    """See :class:`router_runtime.encoder.Encoder`. Any number of threads may use one.
 
     Args:
         provider: Where it is, with the name of its key's variable and its limits of time.

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from router_runtime.encoder import Encoder
 from router_runtime.errors import MemoryRefused, RequestError, StoreError
 from router_runtime.memory.access import Access, Directory
-from router_runtime.memory.encoders import ClosingEncoder, Encoder, HashEncoder, packed
+from router_runtime.memory.encoders import ClosingEncoder, HashEncoder, packed
 from router_runtime.memory.entries import Bounds, Entry, Found, MemoryStore, Ranked, Ranking
 from router_runtime.memory.keywords import said
 from router_runtime.memory.ranking import LocalRanking

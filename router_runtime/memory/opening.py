@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
-from router_runtime.errors import ConfigError
+from router_runtime.encoder import Encoder
 from router_runtime.memory.access import by_registry
-from router_runtime.memory.encoders import Encoder, HashEncoder
+from router_runtime.memory.encoders import HashEncoder
 from router_runtime.memory.endpoint_encoder import EndpointEncoder
 from router_runtime.memory.memory import Memory
+from router_runtime.opening import open_local
 from router_runtime.registry import Registry
 from router_runtime.registry_agents import EndpointEncoderEntry, OnnxEncoderEntry
 
@@ -43,9 +43,5 @@ def open_encoder(registry: Registry) -> Encoder:
     if isinstance(entry, EndpointEncoderEntry):
         return EndpointEncoder(registry.providers[entry.provider], entry.model, entry.dims)
     if isinstance(entry, OnnxEncoderEntry):
-        if find_spec("tokenizers") is None:
-            raise ConfigError("tokenizers is not installed; add it with: pip install 'pointsman[encoder]'")
-        from router_runtime.memory.onnx_encoder import OnnxEncoder  # here: an extra
-
-        return OnnxEncoder(Path(entry.onnx), Path(entry.tokenizer), entry.max_tokens)
+        return open_local(entry)
     return HashEncoder()

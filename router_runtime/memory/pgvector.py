@@ -18,8 +18,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from router_runtime.encoder import Vector
 from router_runtime.memory.encoders import unpacked
-from router_runtime.memory.entries import Bounds, Ranked, Vector
+from router_runtime.memory.entries import Bounds, Ranked
 from router_runtime.memory.keywords import words_of
 
 _LOG = logging.getLogger("router_runtime.memory")

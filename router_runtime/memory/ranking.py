@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from itertools import islice
 
-from router_runtime.memory.entries import Bounds, MemoryStore, Ranked, State, Vector
+from router_runtime.encoder import Vector
+from router_runtime.memory.entries import Bounds, MemoryStore, Ranked, State
 from router_runtime.memory.postings import WordTable
 from router_runtime.memory.rows import RowTable
 from router_runtime.memory.vectors import VectorTable

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from router_runtime.encoder import Vector
 from router_runtime.memory.encoders import unpacked
-from router_runtime.memory.entries import Placed, Vector
+from router_runtime.memory.entries import Placed
 from router_runtime.memory.growing import grown
 
 _FEW = 20_000

@@ -24,7 +24,7 @@ from training.merge import merge_tables, without_near
 from training.outcome_models import LearnConfig
 from training.progress import Progress
 from training.race import Race, as_json, estimates, runner
-from training.served import features_of, predict_table, served_parts
+from training.served import predict_table, served_parts
 from training.splits import grouped_folds
 from training.sweep import Field, Predicted
 
@@ -146,7 +146,7 @@ def leave_one_table_out(bench: Bench, name: str, others: Sequence[str]) -> dict:
     parts = learner(bench.config, bench.progress)(without_near(merged, held.table))
     priors = declared(held)
     strangers = replace(served_parts(parts), models=tuple(f"other:{model}" for model in parts.models))
-    ours = predict_table(strangers, held.table, features_of(held.texts), priors=priors)
+    ours = predict_table(strangers, held.table, featurise(held.texts), priors=priors)
     return {"table": name, "learnt_from": list(others), **day_one(bench, held, ours, priors)}
 
 
@@ -155,7 +155,7 @@ def leave_one_model_out(bench: Bench, name: str) -> dict:
     held = held_out(load_table(bench.data / name), "core")
     rows = grouped_folds(held.truth.groups, bench.folds, bench.seed) == 0
     seen, unseen = held.table.take(~rows), replace(held, table=held.table.take(rows), truth=held.truth.take(rows))
-    features, priors = features_of(unseen.texts), declared(held)
+    features, priors = featurise(unseen.texts), declared(held)
     race = Race(Field(unseen.truth), replicates=REPLICATES, seed=bench.seed)
     gains, each = [], {}
     for model in held.truth.models:

@@ -72,15 +72,15 @@ def test_a_share_of_the_sessions_gets_the_canary_and_its_version_is_recorded(hou
 
 def test_a_bundle_that_comes_while_another_is_read_is_not_missed(house, clock, bundle_folder, monkeypatch):
     router = opened(house, clock)
-    usual, late = alternates.open_bundle, []
+    usual, late = alternates.open_for, []
 
-    def slow(folder):
-        found = usual(folder)
+    def slow(registry, folder):
+        found = usual(registry, folder)
         if not late:
             late.append(write_another(house / "next", bundle_folder, "# While the second is read\n"))
         return found
 
-    monkeypatch.setattr(alternates, "open_bundle", slow)
+    monkeypatch.setattr(alternates, "open_for", slow)
     write_another(house / "next", bundle_folder, "# The second\n")
     router.live.refresh()
     assert router.live._others.changed(), "the next look a second later sees it"

@@ -36,7 +36,8 @@ def count(text, name, **request):
 
 
 def check(features):
-    ids, structural = features
+    ids, structural, embedding = features
+    assert embedding is None
     assert ids.dtype == np.int64
     assert structural.dtype == np.float32
     assert structural.shape == (len(STRUCTURAL),)

@@ -23,8 +23,8 @@ def prompts(n, seed=0):
     return [extract(Request(text, turns=int(rng.integers(1, 5)))) for text in ODD_TEXTS + texts]
 
 
-def linear_parts(n_models=3, n_domains=2, *, low_rank=None, more=1, extra=2, latency=True, seed=0):
-    """Parts without a booster."""
+def linear_parts(n_models=3, n_domains=2, *, low_rank=None, more=1, extra=2, latency=True, dims=0, seed=0):
+    """Parts without a booster; of ``dims`` > 0 the graph reads vectors of an encoder, too."""
     rng = np.random.default_rng(seed)
     k = n_models + n_domains + 2 + more
     weights, scale = quantise(rng.normal(size=(HASH_SIZE, low_rank or k)) * 0.5)
@@ -32,7 +32,7 @@ def linear_parts(n_models=3, n_domains=2, *, low_rank=None, more=1, extra=2, lat
         weights=weights,
         scale=scale,
         projection=None if low_rank is None else rng.normal(size=(low_rank, k)).astype(np.float32),
-        dense=(rng.normal(size=(len(STRUCTURAL), k)) * 0.05).astype(np.float32),
+        dense=(rng.normal(size=(len(STRUCTURAL) + dims, k)) * 0.05).astype(np.float32),
         bias=rng.normal(size=k).astype(np.float32),
     )
     per_model = rng.uniform(0.5, 1.5, size=(3, n_models + 1, 2)).astype(np.float32)

@@ -9,11 +9,11 @@ import pytest
 from router_runtime.errors import TooFewRows
 from tests.training.table_examples import SKILL, small_table
 from training.export import export_graph
+from training.feature_matrix import featurise
 from training.graph_parts import check_parts
 from training.outcome_models import LearnConfig, fit
 from training.parity import reference_predictions
 from training.quality_head import TreeConfig
-from training.served import features_of
 
 QUICK = LearnConfig(trees=TreeConfig(rounds=15, threads=1), rank=16, sketch=4)
 MATH, VERSE = "prove the integral equation add number 7", "write a poem stanza rhyme sonnet ballad 7"
@@ -25,7 +25,7 @@ def predict(model, texts, models=None, descriptor=None):
     models = np.arange(len(parts.models)) if models is None else np.array(models)
     if descriptor is None:
         descriptor = np.zeros((len(models), 1 + len(parts.domains)), dtype=np.float32)
-    return reference_predictions(parts, features_of(texts), models, descriptor)
+    return reference_predictions(parts, list(featurise(texts)), models, descriptor)
 
 
 def as_log(table, seed=0):

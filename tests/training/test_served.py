@@ -14,9 +14,9 @@ from router_runtime.messages import Request
 from tests.training.graph_examples import linear_parts
 from tests.training.table_examples import PRICES, small_table
 from training.export import export_graph
+from training.feature_matrix import featurise
 from training.served import (
     declared_priors,
-    features_of,
     predict_table,
     predicted_cost,
     served_bundle,
@@ -25,7 +25,7 @@ from training.served import (
 
 
 def predictions(served, table, **options):
-    return predict_table(served, table, features_of(table.prompts["text"]), **options)
+    return predict_table(served, table, featurise(list(table.prompts["text"])), **options)
 
 
 def bundle_predictions(bundle, table, **options):

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from router_runtime.bundle import Bundle, open_bundle
+from router_runtime.opening import open_for
+from router_runtime.registry_reader import load_registry
 from training.commands.numbers import at_least
+from training.commands.serving import add_registry
 from training.compare import Version, compare, comparison_figure, comparison_text, flat_difference
 from training.dataset import load_table
 from training.held_out import held_out
@@ -29,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", help="bundle folder, version number or alias")
     parser.add_argument("b", help="likewise; differences are b − a")
     parser.add_argument("--table", type=Path, required=True, metavar="DIR", help="prompts that neither was trained on")
+    add_registry(parser)
     parser.add_argument("--pool", choices=["auto", "core", "all"], default="auto", help="models to choose from")
     parser.add_argument("--replicates", type=at_least(1), default=REPLICATES, help="bootstrap replicates")
     parser.add_argument("--seed", type=at_least(0), default=0)
@@ -41,7 +45,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     held = held_out(load_table(args.table), args.pool)
     both = (args.a, args.b)
     tracker = None if args.no_log and all(Path(name).is_dir() for name in both) else Tracker()
-    a, b = (Version(name, fetch(name, tracker)) for name in both)
+    registry = load_registry(args.registry)
+    a, b = (Version(name, open_for(registry, fetch(name, tracker))) for name in both)
     report = compare(a, b, held, replicates=args.replicates, seed=args.seed, progress=progress)
     text = comparison_text(report)
     if tracker is not None and not args.no_log:

@@ -7,17 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from router_runtime.bundle import Bundle, open_bundle
+from router_runtime.bundle import Bundle
 from router_runtime.errors import ConfigError, DataError
+from router_runtime.opening import open_for
 from router_runtime.policy import override
 from router_runtime.policy_settings import STRATEGIES, PolicySettings
+from router_runtime.registry_reader import load_registry
 from training.baselines import BASELINES, Prompts
 from training.commands.numbers import at_least
+from training.commands.serving import add_registry
 from training.dataset import load_table
 from training.evaluate import evaluate_predictions
 from training.evaluate_agents import agents_text, evaluate_agents
 from training.evaluate_log import evaluate_bundle
 from training.evaluate_log import report_text as log_text
+from training.feature_matrix import featurise
 from training.fingerprints import trained_on
 from training.held_out import HeldOut, held_out
 from training.log_table import load_log
@@ -25,7 +29,7 @@ from training.model_card import METRICS, RIVALS, figure, value_at
 from training.ope.learnt_rewards import learnt_quality
 from training.progress import Progress
 from training.race import REPLICATES
-from training.served import features_of, predict_table, served_bundle
+from training.served import predict_table, served_bundle
 from training.store_window import local_log
 from training.sweep import Predicted
 
@@ -56,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--log", type=Path, metavar="DIR", help="folder of a router's log: off-policy, or a refusal")
     source.add_argument("--store", metavar="URL", help="that log by URL: dir:///…, postgresql://… or clickhouse://…")
     parser.add_argument("--train-table", type=Path, metavar="DIR", help="fit the baselines on this table")
+    add_registry(parser)
     parser.add_argument("--pool", choices=["auto", "core", "all"], default="auto", help="models to choose from")
     parser.add_argument("--replicates", type=at_least(1), default=REPLICATES, help="bootstrap replicates")
     parser.add_argument("--seed", type=at_least(0), default=0)
@@ -78,11 +83,11 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         return run_agents(args, progress)
     if args.bundle is None or args.dispatch:
         raise ConfigError("evaluate needs --bundle DIR, or --agents with a log; --dispatch is for --agents alone")
-    bundle = open_bundle(args.bundle)
+    bundle = open_for(load_registry(args.registry), args.bundle)
     if args.table is None:
         return run_on_log(bundle, args, progress)
     held = held_out(load_table(args.table), args.pool)
-    features = features_of(progress.track(held.texts, "reading prompts"))
+    features = featurise(held.texts, progress, bundle.encoder)
     progress.say("predicting")
     ours = predict_table(served_bundle(bundle), held.table, features)
     others = {} if args.train_table is None else fitted_baselines(args.train_table, held, args.seed, progress)
@@ -103,7 +108,7 @@ def run_on_log(bundle: Bundle, args: argparse.Namespace, progress: Progress) -> 
     )
     progress.say("reading the log")
     with local_log(args.store if args.log is None else args.log) as folder:
-        log = load_log(folder)
+        log = load_log(folder, encoder=bundle.encoder)
     progress.say(f"evaluating on {len(log.decisions)} decisions")
     learnt = partial(learnt_quality, log, progress=progress) if args.reward_model == "learner" else None
     report = evaluate_bundle(bundle, log, settings, quality_model=learnt, seed=args.seed)

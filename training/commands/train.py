@@ -6,9 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from router_runtime.opening import text_encoder
+from router_runtime.registry_reader import load_registry
 from training.baselines import BASELINES
 from training.commands.evaluate import report_text
 from training.commands.numbers import at_least
+from training.commands.serving import add_registry
 from training.learner import learner, learner_params
 from training.outcome_models import LearnConfig
 from training.progress import Progress
@@ -19,12 +22,14 @@ from training.train import FAST_BASELINES, Trained, TrainSettings, train
 HELP = "Learns a router from a table, measures it on held-out prompts, writes its bundle and registers it in MLflow."
 EXAMPLES = """examples:
   python -m training train --table ../shared/data/mmlu_pro --out models/mine
+  python -m training train --log logs --registry registry.yaml     # with the registry's encoder, where it names one
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments."""
     add_sources(parser)
+    add_registry(parser)
     parser.add_argument("--out", type=Path, default=Path("models/latest"), metavar="DIR", help="folder of the bundle")
     parser.add_argument("--folds", type=at_least(2), default=5, help="folds of the split by group")
     parser.add_argument("--every-fold", action="store_true", help="hold out every fold in turn, not only one")
@@ -43,7 +48,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Trains; gives the summary as JSON and as text."""
     progress = Progress(enabled=not args.quiet)
     baselines = {"fast": FAST_BASELINES, "all": tuple(BASELINES), "none": ()}[args.baselines]
-    source = read_source(args)
+    encoder = text_encoder(load_registry(args.registry))
+    source = read_source(args, encoder)
     config = LearnConfig(seed=args.seed)
     settings = TrainSettings(
         learn=learner(config, progress),
@@ -54,6 +60,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         pool=args.pool,
         params=learner_params(config),
         note=source.note,
+        encoder=encoder,
     )
     tracker = None if args.no_mlflow else Tracker()
     done = train(

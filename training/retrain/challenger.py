@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from router_runtime.bundle import CARD, GRAPH, MANIFEST, Bundle, open_bundle
 from router_runtime.bundle_writer import write_bundle
+from router_runtime.encoder import TextEncoder
 from training.crossval import Learn
 from training.export import export_graph
 from training.gate import Verdict
@@ -41,8 +42,15 @@ def held_out_report(log: LogTable, quality: Floats, folds: int) -> dict[str, Any
     }
 
 
-def fit_bundle(log: LogTable, learn: Learn, report: Mapping[str, Any], out: Path, progress: Progress) -> Bundle:
-    """Learns from the whole window and writes the bundle, its card still without a verdict.
+def fit_bundle(
+    log: LogTable,
+    learn: Learn,
+    report: Mapping[str, Any],
+    out: Path,
+    progress: Progress,
+    encoder: TextEncoder | None = None,
+) -> Bundle:
+    """Learns from the whole window, read by ``encoder`` too, and writes the bundle, its card still without a verdict.
 
     Raises:
         ParityError: Where the graph does not predict what was fitted.
@@ -52,9 +60,9 @@ def fit_bundle(log: LogTable, learn: Learn, report: Mapping[str, Any], out: Path
     progress.say(f"learning from all {len(usable.prompts):,} labelled decisions")
     parts = learn(usable, features)
     graph = export_graph(parts)
-    difference = check_parity(parts, graph, parity_prompts(features, len(parts.models)))
+    difference = check_parity(parts, graph, parity_prompts(features, len(parts.models), encoder))
     progress.say(f"exported {len(graph) / 1e6:.2f} MB; parity {difference:.1e}")
-    manifest = make_manifest(usable, features, parts, report, rows)
+    manifest = make_manifest(usable, features, parts, report, rows, encoder)
     card = make_card(usable, report, rows, manifest["fingerprints"], NOTE)
     return open_bundle(write_bundle(out, graph, manifest, card))
 

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from router_runtime.encoder import TextEncoder
 from router_runtime.features import FEATURES_VERSION
+from router_runtime.opening import text_encoder
 from router_runtime.registry import Registry
 from training.dataset import Table
 from training.fingerprints import data_fingerprint
@@ -38,9 +40,11 @@ class Config:
     seed: int = 0
     min_rows: int = 500
 
-    def fingerprint(self, table: Table) -> str:
-        """sha256 of the events, of these settings and of the version of the features."""
+    def fingerprint(self, table: Table, encoder: TextEncoder | None = None) -> str:
+        """sha256 of the events, of these settings, of the version of the features, and of the encoder's files."""
         named = {"config": asdict(self), "features": FEATURES_VERSION, "events": data_fingerprint(table)}
+        if encoder is not None:
+            named["encoder"] = encoder.fingerprint
         return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 
@@ -69,6 +73,15 @@ class Job:
     report: bool = True
     force: bool = False
     author: str = "retrain"
+
+    @property
+    def encoder(self) -> TextEncoder | None:
+        """What the registry has read texts beside the words, if anything.
+
+        Raises:
+            ConfigError: It cannot be opened.
+        """
+        return text_encoder(self.registry)
 
 
 @dataclass(frozen=True)

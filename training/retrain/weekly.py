@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from router_runtime.bundle import Bundle, open_bundle
-from router_runtime.errors import PointsmanError, StoreError
+from router_runtime.errors import EncoderMismatch, PointsmanError, StoreError
+from router_runtime.opening import open_for
 from router_runtime.stores.opening import local_folder
 from router_runtime.stores.seal import seal
 from training.gate import judge
@@ -96,7 +97,7 @@ def preview(job: Job, *, progress: Progress = QUIET) -> dict[str, Any]:
         As :func:`retrain`, for what reading finds.
     """
     with _events(job, progress) as (log, _):
-        fingerprint = job.config.fingerprint(log.table)
+        fingerprint = job.config.fingerprint(log.table, job.encoder)
         runs = State(job.state).runs(fingerprint)
         plan = "learn and judge a challenger"
         if runs and not runs[-1].done:
@@ -126,7 +127,14 @@ def _events(job: Job, progress: Progress) -> Iterator[tuple[LogTable, Path]]:
     with local_log(job.store, window.since) as folder:
         rules = LabelRules(min_used=job.config.min_rows)
         known_by = window.known_by
-        log = load_log(folder, since=window.since, until=window.until, known_by=known_by, rules=rules)
+        log = load_log(
+            folder,
+            since=window.since,
+            until=window.until,
+            known_by=known_by,
+            rules=rules,
+            encoder=job.encoder,
+        )
         yield log.require_requests(), folder
 
 
@@ -150,7 +158,7 @@ class _Week:
         self._job, self._log, self._folder, self._state = job, log, folder, promoter.state
         self._promoter, self._tracker = promoter, promoter.tracker
         self._progress, self._observe, self._clock = progress, observe, clock
-        self._fingerprint = job.config.fingerprint(log.table)
+        self._fingerprint = job.config.fingerprint(log.table, job.encoder)
         self._learn = learner(replace(job.config.learn, seed=job.config.seed), progress)
 
     def run(self) -> Outcome:
@@ -215,14 +223,14 @@ class _Week:
         if folder.is_dir():  # it appears whole or not at all
             return open_bundle(folder)
         self._observe("fit")
-        return fit_bundle(self._log, self._learn, report, folder, self._progress)
+        return fit_bundle(self._log, self._learn, report, folder, self._progress, self._job.encoder)
 
     def _judge(
         self, run: Run, quality: Floats, fitted: Bundle, report: dict[str, Any], champion: Version | None
     ) -> dict[str, Any]:
         self._observe("judge")
         config, registry = self._job.config, self._job.registry
-        rival = None if champion is None else self._open(champion)
+        rival = None if champion is None else self._rival(champion)
         self._progress.say(f"judging it against {'what was served' if rival is None else 'the champion'}")
         ece = float(report["calibration"]["ece_mean"])
         found = contest(self._log, quality, rival, registry, ece=ece, seed=config.seed)
@@ -234,14 +242,20 @@ class _Week:
         figures = {**found.report, "ece": ece, "p99_ratio": round(ratio, 3), "bundle_bytes": size}
         run.write("figures", figures)
         number = champion.number if champion else None
-        against = found.report["against"] if champion is None else f"version {number}"
+        against = found.report["against"] if rival is None else f"version {number}"
         refused = evidence.refused is not None
         verdict = verdict_json(judge(evidence, config.rules), against, number)
         return run.write("verdict", {**verdict, "refused": refused})
 
-    def _open(self, version: Version) -> Bundle:
+    def _rival(self, champion: Version) -> Bundle | None:
+        """The champion as it would serve; None where the registry names another encoder, so that it could not."""
         with tempfile.TemporaryDirectory() as folder:
-            return self._promoter.fetch(version.number, Path(folder))
+            bundle = self._promoter.fetch(champion.number, Path(folder))
+        try:
+            return open_for(self._job.registry, bundle)
+        except EncoderMismatch as error:
+            self._progress.say(f"the champion cannot serve beside this registry: {error}")
+            return None
 
     def _register(self, run: Run, bundle: Bundle, report: dict[str, Any], verdict: dict[str, Any]) -> Version:
         self._observe("register")

@@ -12,21 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 
 from router_runtime.errors import ConfigError, RegistryError
 from router_runtime.memory import HashEncoder, Memory, open_encoder, open_memory
 from router_runtime.memory.endpoint_encoder import MAX_CHARS, EndpointEncoder
-from router_runtime.memory.onnx_encoder import OnnxEncoder
+from router_runtime.onnx_encoder import OnnxEncoder
 from router_runtime.provider_errors import AuthFailed, CallTimeout, ConnectFailed, MalformedAnswer, ProviderError
 from router_runtime.registry import ProviderEntry, Registry
 from router_runtime.registry_agents import AgentEntry
 from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry
+from tests.local_encoder import TABLE, write_encoder
 from tests.provider_server import ProviderServer, Received, Script, Stall, reply
 
 KEY = "sk-very-secret"
@@ -145,30 +141,8 @@ def test_no_server_and_no_key_are_said(server: ProviderServer) -> None:
     keyless.close()
 
 
-WORDS = ("[PAD]", "[UNK]", "cat", "dog", "car")
-TABLE = np.array([[9, 9, 9], [0, 0, 1], [1, 0, 0], [0.8, 0.6, 0], [0, 1, 0]], dtype=np.float32)
-
-
-def write_model(folder: Path, table: Any = TABLE) -> tuple[Path, Path]:
-    """A model whose token vectors are the rows of ``table``, and a tokenizer of five words."""
-    tensor = numpy_helper.from_array(table, "table")
-    gather = helper.make_node("Gather", ["table", "input_ids"], ["tokens"])
-    inputs = [
-        helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "t"]) for name in ("input_ids", "attention_mask")
-    ]
-    output = helper.make_tensor_value_info("tokens", TensorProto.FLOAT, ["n", "t", table.shape[1]])
-    graph = helper.make_graph([gather], "tiny", inputs, [output], [tensor])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    paths = folder / "model.onnx", folder / "tokenizer.json"
-    onnx.save(model, str(paths[0]))
-    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.save(str(paths[1]))
-    return paths
-
-
 def test_a_local_model_pools_the_mean_of_what_is_no_padding(tmp_path: Path) -> None:
-    model, tokenizer = write_model(tmp_path)
+    model, tokenizer = write_encoder(tmp_path)
     made = OnnxEncoder(model, tokenizer, max_tokens=3)
     assert made.dims == 3
     found = made.encode(["cat", "cat car", "", "car car car dog dog", "half \ud800"])
@@ -183,7 +157,7 @@ def test_a_local_model_pools_the_mean_of_what_is_no_padding(tmp_path: Path) -> N
 
 
 def test_files_that_are_no_encoder_are_refused(tmp_path: Path) -> None:
-    model, tokenizer = write_model(tmp_path)
+    model, tokenizer = write_encoder(tmp_path)
     with pytest.raises(ConfigError, match="cannot be read"):
         OnnxEncoder(tmp_path / "none.onnx", tokenizer)
     with pytest.raises(ConfigError, match=r"no tokenizer\.json"):
@@ -191,7 +165,7 @@ def test_files_that_are_no_encoder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no model that onnxruntime"):
         OnnxEncoder(_text(tmp_path / "m.onnx", "x"), tokenizer)
     with pytest.raises(ConfigError, match="do model and tokenizer fit"):
-        OnnxEncoder(write_model(tmp_path, TABLE[:2])[0], tokenizer).encode(["car"])
+        OnnxEncoder(write_encoder(tmp_path, TABLE[:2])[0], tokenizer).encode(["car"])
 
 
 def _text(path: Path, text: str) -> Path:
@@ -206,7 +180,7 @@ def written(tmp_path: Path, encoder: str) -> Registry:
 
 
 def test_the_registry_names_the_encoder(tmp_path: Path) -> None:
-    write_model(tmp_path)
+    write_encoder(tmp_path)
     assert isinstance(open_encoder(load_registry()), HashEncoder)
     local = open_encoder(written(tmp_path, "{onnx: model.onnx, tokenizer: tokenizer.json, max_tokens: 64}"))
     assert isinstance(local, OnnxEncoder)
@@ -226,7 +200,7 @@ def test_the_registry_names_the_encoder(tmp_path: Path) -> None:
 
 def test_another_encoder_encodes_again(tmp_path: Path, server: ProviderServer) -> None:
     """What the hash encoder wrote is found by the model's vectors after ``reembed``, and by its words before."""
-    write_model(tmp_path)
+    write_encoder(tmp_path)
     plain = replace(load_registry(), agents={"one": AgentEntry("one")})
     local = replace(written(tmp_path, "{onnx: model.onnx, tokenizer: tokenizer.json}"), agents=plain.agents)
     place = tmp_path / "memory.sqlite"

@@ -26,7 +26,7 @@ def manifest(log, shares=None, medians=None):
     own = {name: float(share) for name, share in zip(log.label_names, np.bincount(log.label) / len(log), strict=True)}
     numbers = np.median(log.prompts[1], axis=0) if medians is None else medians
     window = {"prompts": 4000, "label_shares": own if shares is None else shares}
-    return Manifest(1, 1, (), (), {}, (), tuple(map(float, numbers)), {}, window, {}, {}, {})
+    return Manifest(1, 1, (), (), {}, (), tuple(map(float, numbers)), None, {}, window, {}, {}, {})
 
 
 def test_the_same_requests_have_not_moved(log):

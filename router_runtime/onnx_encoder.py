@@ -13,9 +13,8 @@ import numpy.typing as npt
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
+from router_runtime.encoder import Vector, normalised
 from router_runtime.errors import ConfigError
-from router_runtime.memory.encoders import normalised
-from router_runtime.memory.entries import Vector
 from router_runtime.scorer import ORT_ERRORS
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
