@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from router_runtime.experiments import Estimate, SampleRatio, arm_mean, difference, sample_ratio
+from router_runtime.experiments import (
+    Estimate,
+    SampleRatio,
+    arm_mean,
+    arm_share,
+    difference,
+    sample_ratio,
+    share_difference,
+)
 from router_runtime.registry import ExperimentEntry
 from router_runtime.stores.base import Row
 
@@ -128,9 +136,11 @@ def _arms(by_arm: dict[str, list[_Call]], observed: dict[str, int], metric: str 
         costs = _sums((call.subject, call.cost) for call in group)
         found.append(
             ArmFindings(
-                *(name, observed[name], len(group), len(rated), _mean(scores), _mean(costs)),
-                feedback_change=None if base is None else _change(scores, base[0]),
-                cost_change=None if base is None else _change(costs, base[1]),
+                *(name, observed[name], len(group), len(rated)),
+                feedback=arm_share(*scores) if rated else None,
+                cost_usd=arm_mean(*costs) if group else None,
+                feedback_change=share_difference(scores, base[0]) if base and rated and base[0][0] else None,
+                cost_change=difference(costs, base[1]) if base and group and base[1][0] else None,
             )
         )
         base = base or (scores, costs)
@@ -148,11 +158,3 @@ def _sums(values: Iterable[tuple[str, float]]) -> _Sums:
         totals[subject] += value
         counts[subject] += 1
     return list(totals.values()), [float(counts[subject]) for subject in totals]
-
-
-def _mean(sums: _Sums) -> Estimate | None:
-    return arm_mean(*sums) if sums[0] else None
-
-
-def _change(sums: _Sums, base: _Sums) -> Estimate | None:
-    return difference(sums, base) if sums[0] and base[0] else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from router_runtime.experiments import share_variance
 from training.ope.intervals import degrees_of_freedom
 
 Floats = npt.NDArray[np.float64]
@@ -28,6 +29,7 @@ class Measured:
         n: Calls that it rests on.
         subjects: Users or sessions that it rests on.
         level: Coverage that the interval claims, 0..1.
+        least, most: What the number can be, which cuts the interval.
     """
 
     value: float
@@ -36,6 +38,8 @@ class Measured:
     n: int
     subjects: int
     level: float = LEVEL
+    least: float = -np.inf
+    most: float = np.inf
 
     @property
     def half(self) -> float:
@@ -45,12 +49,12 @@ class Measured:
     @property
     def low(self) -> float:
         """Lower end."""
-        return self.value - self.half
+        return max(self.value - self.half, self.least)
 
     @property
     def high(self) -> float:
         """Upper end."""
-        return self.value + self.half
+        return min(self.value + self.half, self.most)
 
     def covers(self, value: float) -> bool:
         """Whether ``value`` lies in the interval."""
@@ -58,7 +62,8 @@ class Measured:
 
     def times(self, factor: float) -> Measured:
         """In another unit."""
-        return Measured(self.value * factor, self.se * abs(factor), self.df, self.n, self.subjects, self.level)
+        ends = sorted((self.least * factor, self.most * factor))
+        return replace(self, value=self.value * factor, se=self.se * abs(factor), least=ends[0], most=ends[1])
 
     def json(self) -> dict[str, Any]:
         """``value, low, high, n, subjects``; null where a number is not finite."""
@@ -98,6 +103,28 @@ def mean(values: Floats, subject: Ints, weight: Floats | None = None, level: flo
     known = np.isfinite(values)
     weight = known.astype(np.float64) if weight is None else np.where(known, weight, 0.0)
     return ratio(np.where(known, values, 0.0) * weight, weight, subject, level)
+
+
+def share(values: Floats, subject: Ints, weight: Floats | None = None, level: float = LEVEL) -> Measured:
+    """As :func:`mean` of values in 0..1: never surer than :func:`router_runtime.experiments.share_variance` allows.
+
+    Where nearly all answers are good, the few that a subject's mean rests on are often equal, and equal answers show no
+    spread: an interval of no width would make a claim of every difference.
+    """
+    found = mean(values, subject, weight, level)
+    if found.subjects < 2:
+        return found
+    known = np.isfinite(values)
+    weight = known.astype(np.float64) if weight is None else np.where(known, weight, 0.0)
+    used = weight > 0
+    code, _ = pd.factorize(subject[used])
+    totals, counts = (
+        np.bincount(code, weights=column[used]) for column in (np.where(known, values, 0) * weight, weight)
+    )
+    se = float(np.sqrt(share_variance(totals, counts)))
+    if se > found.se:
+        found = replace(found, se=se, df=found.subjects - 1.0)
+    return replace(found, least=0.0, most=1.0)
 
 
 def difference(first: Measured, second: Measured) -> Measured:

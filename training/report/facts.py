@@ -11,7 +11,7 @@ import numpy.typing as npt
 from router_runtime.manifest import Manifest
 from router_runtime.registry import Registry
 from training.report import arms
-from training.report.clustered import mean
+from training.report.clustered import mean, share
 from training.report.drift import drift
 from training.report.estimate import baseline_model, estimated_baseline
 from training.report.reading import ReportLog
@@ -126,7 +126,7 @@ def _by_model(log: ReportLog, routed: Bools, registry: Registry | None) -> dict[
             {
                 "model": name,
                 "share": round(float(rows.sum() / routed.sum()), 4),
-                "quality": mean(quality, log.subject[rows]).json(),
+                "quality": share(quality, log.subject[rows]).json(),
                 "cost_per_1000": mean(cost, log.subject[rows]).times(1000).json(),
                 "spent_usd": round(float(np.nansum(cost)), 6),
             }

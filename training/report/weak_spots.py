@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.report.clustered import Measured, bonferroni, difference, mean, ratio
+from training.report.clustered import Measured, bonferroni, difference, mean, ratio, share
 from training.report.reading import ReportLog
 
 Floats = npt.NDArray[np.float64]
@@ -103,7 +103,7 @@ class _Label:
             model=log.models[model],
             label=label,
             share=float((log.action[self._routed] == model).mean()),
-            observed=mean(reward, self._subject, level=level),
+            observed=share(reward, self._subject, level=level),
             surprise=difference(error, others),
             best=None if best is None else log.models[best],
             gain=gain,
