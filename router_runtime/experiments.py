@@ -207,10 +207,10 @@ def share_variance(totals: FloatArray, counts: FloatArray) -> float:
         totals: Sum of the values by subject, [n], n ≥ 1.
         counts: Values by subject, [n], greater than 0.
     """
-    n, scale = len(totals), counts.mean()
+    n, scale = len(totals), float(counts.mean())
     centre = (float(totals.sum()) / scale + 2.0) / (n + 4.0)
     spread = (totals - centre * counts) / scale
-    return (float(spread @ spread) + 2.0 * centre**2 + 2.0 * (1.0 - centre) ** 2) / (n + 4.0) ** 2
+    return float(spread @ spread + 2.0 * centre**2 + 2.0 * (1.0 - centre) ** 2) / (n + 4.0) ** 2
 
 
 _Ratio = tuple[float, float, int]

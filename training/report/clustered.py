@@ -90,7 +90,7 @@ def ratio(total: Floats, weight: Floats, subject: Ints, level: float = LEVEL) ->
         return Measured(float("nan"), float("nan"), 1.0, 0, 0, level)
     value = float(total.sum()) / whole
     code, _ = pd.factorize(subject[used])  # by hashing: sorting a million ids takes ten times as long
-    sums = np.bincount(code, weights=(total - value * weight)[used]).astype(np.float64)
+    sums = _sums((total - value * weight)[used], code)
     groups = len(sums)
     if groups < 2:
         return Measured(value, float("nan"), 1.0, n, groups, level)
@@ -125,6 +125,10 @@ def share(values: Floats, subject: Ints, weight: Floats | None = None, level: fl
     if se > found.se:
         found = replace(found, se=se, df=found.subjects - 1.0)
     return replace(found, least=0.0, most=1.0)
+
+
+def _sums(values: Floats, code: npt.NDArray[np.intp]) -> Floats:
+    return np.asarray(np.bincount(code, weights=values), dtype=np.float64)
 
 
 def difference(first: Measured, second: Measured) -> Measured:

@@ -94,7 +94,7 @@ def _features(log: ReportLog, middle: float) -> dict[str, Any]:
                 **means,
             }
         )
-    found.sort(key=lambda one: -float(str(one["psi"])))
+    found.sort(key=lambda one: (one["verdict"] == "stable", -float(str(one["psi"]))))
     moved = sum(one["verdict"] != "stable" for one in found)
     return {"prompts": len(time), "of": len(found), "moved": moved, "shifts": found[:SHOWN]}
 

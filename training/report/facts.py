@@ -114,7 +114,8 @@ def _by_model(log: ReportLog, routed: Bools, registry: Registry | None) -> dict[
     spots = []
     for pair in weak_spots(pairs)[:MAX_SPOTS]:
         now = {} if registry is None else dict(registry.labels.get(pair.label, {}))
-        advice = {"proposed": proposed_weights(pair), "now": now, "yaml": snippet(pair)}
+        proposed = proposed_weights(pair, now)
+        advice = {"proposed": proposed, "now": now, "yaml": snippet(pair.label, proposed)}
         spots.append({**as_json(pair), **advice})
     models: list[dict[str, Any]] = []
     for index, name in enumerate(log.models):
