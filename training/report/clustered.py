@@ -100,9 +100,7 @@ def ratio(total: Floats, weight: Floats, subject: Ints, level: float = LEVEL) ->
 
 def mean(values: Floats, subject: Ints, weight: Floats | None = None, level: float = LEVEL) -> Measured:
     """Weighted mean of the calls whose value is known (not NaN). (Arguments of :func:`ratio`.)"""
-    known = np.isfinite(values)
-    weight = known.astype(np.float64) if weight is None else np.where(known, weight, 0.0)
-    return ratio(np.where(known, values, 0.0) * weight, weight, subject, level)
+    return ratio(*_weighed(values, weight), subject, level)
 
 
 def share(values: Floats, subject: Ints, weight: Floats | None = None, level: float = LEVEL) -> Measured:
@@ -111,20 +109,23 @@ def share(values: Floats, subject: Ints, weight: Floats | None = None, level: fl
     Where nearly all answers are good, the few that a subject's mean rests on are often equal, and equal answers show no
     spread: an interval of no width would make a claim of every difference.
     """
-    found = mean(values, subject, weight, level)
+    total, mass = _weighed(values, weight)
+    found = ratio(total, mass, subject, level)
     if found.subjects < 2:
         return found
-    known = np.isfinite(values)
-    weight = known.astype(np.float64) if weight is None else np.where(known, weight, 0.0)
-    used = weight > 0
+    used = mass > 0
     code, _ = pd.factorize(subject[used])
-    totals, counts = (
-        np.bincount(code, weights=column[used]) for column in (np.where(known, values, 0) * weight, weight)
-    )
-    se = float(np.sqrt(share_variance(totals, counts)))
+    se = float(np.sqrt(share_variance(_sums(total[used], code), _sums(mass[used], code))))
     if se > found.se:
         found = replace(found, se=se, df=found.subjects - 1.0)
     return replace(found, least=0.0, most=1.0)
+
+
+def _weighed(values: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
+    """Value times weight, and weight, both 0 where the value is not known."""
+    known = np.isfinite(values)
+    mass = known.astype(np.float64) if weight is None else np.where(known, weight, 0.0)
+    return np.where(known, values, 0.0) * mass, mass
 
 
 def _sums(values: Floats, code: npt.NDArray[np.intp]) -> Floats:
