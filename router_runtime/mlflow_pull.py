@@ -156,7 +156,7 @@ class _Pull:
         if uri.scheme != "mlflow-artifacts":
             raise BundleFormatError(
                 f"version {number} at {self._host} lies at {uri.scheme or 'file'}:…, which the server does not hand "
-                "out; run mlflow server with --serve-artifacts"
+                f"out: train with MLFLOW_TRACKING_URI={self._place.url}, and run mlflow server with --serve-artifacts"
             )
         return uri.path.strip("/")
 

@@ -174,6 +174,7 @@ def differences(title: str, names: Sequence[str], values: Sequence[tuple[float, 
     value, low, high = np.array(values, dtype=np.float64).reshape(-1, 3).T
     axes.errorbar(value, places, xerr=np.clip(np.vstack((value - low, high - value)), 0, None), fmt="o", capsize=3)
     axes.axvline(0, color="grey", linewidth=1)
+    axes.set_xlabel("difference, with its 95 % interval")
     axes.set_yticks(places, names, fontsize=8)
     axes.invert_yaxis()
     return _png(figure)

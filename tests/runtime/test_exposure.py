@@ -133,6 +133,7 @@ def test_feedback_and_sealing_from_the_command_line(
     pytest.importorskip("pyarrow", reason="the store extra is not installed")
     monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path / "state"))
     log = str(tmp_path / "log")
+    (tmp_path / "log").mkdir()
     assert main(["feedback", "d7", "--score", "0.25", "--source", "judge", "--log", log, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["value"] == 0.25
     (row,) = read_events(log)
