@@ -7,8 +7,6 @@ only where it says exactly what the old one said, and the new prices, is it writ
 from __future__ import annotations
 
 import difflib
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -20,6 +18,7 @@ from router_runtime.errors import RegistryError
 from router_runtime.pricing import price_at
 from router_runtime.registry import ModelEntry, Price, Registry
 from router_runtime.registry_reader import parse_registry
+from router_runtime.shared_file import replace as replace_file
 
 Source = Callable[[str, Sequence[str], date], Price | None]
 """(base URL of the provider, names of the model, day) → its price, as ``price_source.known_price`` says it."""
@@ -85,7 +84,7 @@ def find_updates(path: Path, source: Source, now: float) -> PriceUpdate:
 
 
 def write_update(path: Path, update: PriceUpdate) -> None:
-    """Writes the new text whole or not at all, with the file's own permissions.
+    """Writes the new text whole or not at all, with the file's owner and permissions.
 
     Raises:
         RegistryError: The file changed since it was read, or cannot be written.
@@ -94,17 +93,7 @@ def write_update(path: Path, update: PriceUpdate) -> None:
     if _read(path).decode("utf-8", "replace") != update.old:
         raise RegistryError("changed meanwhile; nothing was written, try again", file=str(path))
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                file.write(update.text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, path.stat().st_mode & 0o777)
-            os.replace(name, path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_file(path, update.text)
     except OSError as error:
         raise RegistryError(f"cannot be written: {error.strerror}", file=str(path)) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from router_runtime.errors import StoreError
@@ -14,6 +15,7 @@ from router_runtime.stores.spool import claim, read_spool, remove_spool, spool_f
 ROWS, CHARACTERS = 1000, 4 << 20
 """In one portion, so that the store takes it within its time."""
 _LOG = logging.getLogger("router_runtime.stores")
+_STAYS = "events stay behind: %s"
 
 
 def forward(root: str | os.PathLike[str], store: EventStore) -> Iterator[int]:
@@ -29,7 +31,12 @@ def forward(root: str | os.PathLike[str], store: EventStore) -> Iterator[int]:
         StoreError: Where ``store`` fails; what is left stays for the next time.
     """
     for path in spool_files(root):
-        with claim(path) as free:
+        with ExitStack() as held:
+            try:
+                free = held.enter_context(claim(path))
+            except StoreError as error:
+                _LOG.warning(_STAYS, error)
+                continue
             if free:
                 yield from _send(path, store)
 
@@ -53,5 +60,5 @@ def _next(waiting: Iterator[list[Row]]) -> list[Row] | None:
     try:
         return next(waiting, [])
     except StoreError as error:
-        _LOG.warning("events stay behind: %s", error)
+        _LOG.warning(_STAYS, error)
         return None

@@ -56,14 +56,14 @@ def seal(root: str | os.PathLike[str]) -> SealReport:
 
     report = SealReport()
     for path in spool_files(root):
-        with claim(path) as free:
-            if not free:
-                report.open_spools += path.exists()
-                continue
-            try:
-                _seal_one(Path(root), path, report)
-            except (StoreError, OSError, pa.ArrowException) as error:
-                report.failed[path] = str(error)
+        try:
+            with claim(path) as free:
+                if free:
+                    _seal_one(Path(root), path, report)
+                else:
+                    report.open_spools += path.exists()
+        except (StoreError, OSError, pa.ArrowException) as error:
+            report.failed[path] = str(error)
     return report
 
 

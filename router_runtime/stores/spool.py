@@ -208,8 +208,15 @@ def _rows(path: Path, mode: str, by_time: bool) -> Iterator[Row]:
 
 @contextmanager
 def claim(path: Path) -> Iterator[bool]:
-    """Holds the spool's lock while the block runs; yields False where its writer (or another sealer) is alive."""
-    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Holds the spool's lock while the block runs; yields False where its writer (or another sealer) is alive.
+
+    Raises:
+        StoreError: The lock cannot be opened: it is another user's.
+    """
+    try:
+        descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be claimed ({error.strerror})") from error
     process = Process()
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

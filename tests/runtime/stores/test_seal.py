@@ -80,8 +80,11 @@ def test_a_broken_spool_stays_and_stops_nobody(tmp_path: Path) -> None:
     spool.close()
     broken = tmp_path / "spool" / "0-broken.sqlite"
     broken.write_bytes(b"no database" * 1000)
+    foreign = tmp_path / "spool" / "1-foreign.sqlite"
+    foreign.touch()
+    foreign.with_suffix(".lock").mkdir()  # as good as one of another user, which root could open
     report = seal(tmp_path)
-    assert list(report.failed) == [broken]
+    assert list(report.failed) == [broken, foreign]
     assert sealed_ids(tmp_path) == ["a"]
     assert broken.exists()
 
