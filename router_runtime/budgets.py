@@ -25,13 +25,15 @@ from typing import Protocol
 from router_runtime.errors import BudgetExceeded, ConfigError, StoreError
 from router_runtime.forking import Process
 from router_runtime.registry import MAX_BUDGET_USD, WINDOWS, BudgetEntry, TierEntry, Window
-from router_runtime.sqlite import immediate
+from router_runtime.sqlite import immediate, write_ahead
 
 _PICO = Decimal(10) ** 12
 _MAX_USD = Decimal(MAX_BUDGET_USD)
 _SCARCE = 0.2
 _CALLS_WHEN_SCARCE = 20
 _TIDY_S = 3600.0
+_KEPT_S: dict[Window, float] = {"minute": 3600.0, "day": 40 * 86_400.0, "month": 400 * 86_400.0}
+"""How long after its end a window's count is kept: a clock that is ahead for a while must not free a budget."""
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS spend (account TEXT NOT NULL, start INTEGER NOT NULL, pico_usd INTEGER NOT NULL,"
     " tokens INTEGER NOT NULL, PRIMARY KEY (account, start)) WITHOUT ROWID"
@@ -196,7 +198,7 @@ class Budgets:
         self._writer_process, self._reader_process = Process(), Process()
         try:
             self._db = self._reader = self._connect()
-            self._db.execute("PRAGMA journal_mode=WAL")
+            write_ahead(self._db)
             self._db.execute(_SCHEMA)
             if self._path != ":memory:":  # what event loops read must not wait for a writer's fsync
                 self._reader, self._reading = self._connect(), threading.Lock()
@@ -262,13 +264,13 @@ class Budgets:
                 self._reader.close()
 
     def _tidy(self, now: float) -> None:
-        """Once an hour drops what windows counted that ended an hour ago and more."""
-        if now < self._tidied + _TIDY_S:
+        """Once an hour drops what windows counted that ended long ago."""
+        if 0.0 <= now - self._tidied < _TIDY_S:
             return
         self._tidied = now
         with self._writing() as db:
-            for window in WINDOWS:
-                oldest, _ = window_bounds(window, now - _TIDY_S)
+            for window, kept_s in _KEPT_S.items():
+                oldest, _ = window_bounds(window, now - kept_s)
                 db.execute("DELETE FROM spend WHERE account LIKE ? AND start < ?", (f"%/{window}", oldest))
 
     @contextmanager

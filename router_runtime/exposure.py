@@ -104,9 +104,10 @@ def _exposed(experiment: ExperimentEntry, rows: Iterable[Row]) -> dict[str, _Cal
     """The experiment's calls by decision id; arms that the registry no longer has are left out."""
     arms = {f"{experiment.name}/{arm.name}": arm.name for arm in experiment.arms}
     subject_field = "user_hash" if experiment.unit == "user" else "session"
+    told = json.dumps(f"{experiment.name}/", ensure_ascii=False)[1:-1]  # as it stands in a body
     calls: dict[str, _Call] = {}
     for row in rows:
-        if row.kind != "decision" or f"{experiment.name}/" not in row.body:
+        if row.kind != "decision" or told not in row.body:
             continue
         body = json.loads(row.body)
         arm, subject = arms.get(body.get("arm") or ""), body.get(subject_field)

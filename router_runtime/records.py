@@ -121,13 +121,14 @@ class LateText:
 
     Args:
         make: Gives the text; called once (twice at worst, where two threads read first at the same moment).
+        holds: Bytes of memory that ``make`` keeps until then; what ``sys.getsizeof`` then says of this text.
     """
 
-    __slots__ = ("_made", "_make")
+    __slots__ = ("_holds", "_made", "_make")
 
-    def __init__(self, make: Callable[[], str]) -> None:
+    def __init__(self, make: Callable[[], str], holds: int = 0) -> None:
         self._make: Callable[[], str] | None = make
-        self._made = ""
+        self._made, self._holds = "", holds
 
     def __str__(self) -> str:
         make = self._make
@@ -135,6 +136,9 @@ class LateText:
             self._made = make()
             self._make = None
         return self._made
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self._holds
 
     def __repr__(self) -> str:
         return repr(str(self))

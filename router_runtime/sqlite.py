@@ -1,10 +1,28 @@
-"""One way to write to a SQLite file."""
+"""How a SQLite file is written."""
 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+
+def write_ahead(db: sqlite3.Connection, within_s: float = 5.0) -> None:
+    """Puts the file into WAL mode; where another process is about to do so too, SQLite fails at once: tries again.
+
+    Raises:
+        sqlite3.Error: It cannot be done, or not in time.
+    """
+    end = time.monotonic() + within_s
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() >= end:
+                raise
+        time.sleep(0.01)
 
 
 @contextmanager
