@@ -78,6 +78,21 @@ async def test_a_timeout_around_the_call_keeps_its_meaning() -> None:
     watch.close()
 
 
+@pytest.mark.parametrize("ago_s", [2.0, 0.5], ids=["before", "after"])
+async def test_a_caller_who_cancels_in_the_turn_in_which_a_limit_passes_is_heard(ago_s: float) -> None:
+    watch = Watchdog(loop_time() + 10)
+
+    async def work() -> None:
+        await watch.limit(asyncio.sleep(5), loop_time() - 1.0, "idle")
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)  # it waits, and its limit has passed; the order of timers is that of their times
+    asyncio.get_running_loop().call_at(loop_time() - ago_s, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    watch.close()
+
+
 def test_retries_draw_on_the_providers_own_bucket_and_successes_refill_it() -> None:
     budget = RetryBudget(RetrySettings(capacity=20))
     assert [budget.take("p"), budget.take("p", after_timeout=True), budget.take("p"), budget.take("p")] == [
