@@ -224,7 +224,8 @@ class Ledger:
                 self._prefixes.answered(self._session, model, provider, attempt.usage, self._clock())
         else:
             scope, hold_s = _verdict(error)
-            reason, asked = type(error).__name__, not isinstance(error, _OWN_HOLDS)
+            reason = type(error).__name__
+            asked = error.retry_after is not None and not isinstance(error, _OWN_HOLDS)
             for name in self._health.failed(target, scope=scope, hold_s=hold_s, asked=asked, reason=reason):
                 self._tell(BreakerChanged(name, "open", reason))
 

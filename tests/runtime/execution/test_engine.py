@@ -143,6 +143,20 @@ async def test_retry_after_is_kept_by_later_calls(world: World, servers: list[Pr
     assert calls(servers)[0] == 1
 
 
+@pytest.mark.parametrize("message", ["You exceeded your quota of credit", "Limit of requests per day reached"])
+async def test_a_hold_that_nobody_asked_for_is_not_waited_out(servers: list[ProviderServer], message: str) -> None:
+    """The only provider says that credit or the day's quota is gone, and not for how long."""
+    code = "insufficient_quota" if "credit" in message else None
+    always(servers[0], reply({"error": {"message": message, "code": code}}, 429))
+    made = World.of([servers[0].url], settings=ExecutionSettings(retry=FAST))
+    for _ in range(2):
+        with pytest.raises(AllAttemptsFailed, match="RateLimited"):
+            await asyncio.wait_for(made.complete(), 5)
+    assert calls(servers)[0] == 2
+    assert not made.engine.health.mask([("p0", "m0")])[0], "another provider is preferred meanwhile"
+    await made.engine.aclose()
+
+
 async def test_a_short_hold_is_waited_for(world: World, servers: list[ProviderServer]) -> None:
     servers[0].push(reply("slow down", 429, retry_after="1"))
     done = await world.complete(["m0"])
