@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from time import perf_counter
 
 from router_runtime.budgets import BudgetCounts, Limit, Reservation
 from router_runtime.chat import ChatChunk, ChatResponse, Usage
-from router_runtime.errors import BudgetExceeded, Failure, PointsmanError
+from router_runtime.errors import BudgetExceeded, Failure, PointsmanError, StoreError
 from router_runtime.execution.course import Step
+from router_runtime.execution.ending import to_end
 from router_runtime.execution.retry import RetryBudget
 from router_runtime.execution.settings import Route
 from router_runtime.health import Health, Scope
@@ -131,19 +132,33 @@ class Ledger:
 
     async def begin(self, step: Step) -> OpenAttempt | None:
         """Reserves the predicted cost and opens an attempt; None where a budget has too little left for it."""
-        route, now, expected = step.route, self._clock(), step.route.predicted
+        route, now = step.route, self._clock()
         reservation = Reservation((), 0, 0)
         if self._budgets is not None and self._limits:
-            usd = expected.cost_usd if expected else 0.0
-            tokens = round(expected.input_tokens + expected.output_tokens) if expected else 0
             try:
-                reservation = await asyncio.to_thread(self._budgets.reserve, self._limits, usd, tokens)
+                reservation = await self._reserve(self._budgets, route)
             except BudgetExceeded as refusal:
                 self._refuse(route, refusal)
                 return None
+            except (StoreError, asyncio.CancelledError):
+                self._health.released(route.target)
+                raise
         self._begun += 1
         self._tell(AttemptStarted(self._decision_id, self._begun - 1, *route.target, step.reason, step.wait_s))
         return OpenAttempt(route, self._begun - 1, now, perf_counter(), reservation, step.taken)
+
+    async def _reserve(self, budgets: BudgetCounts, route: Route) -> Reservation:
+        """The reservation of an attempt; given back where the call is cancelled while it is being made."""
+        expected, loop = route.predicted, asyncio.get_running_loop()
+        usd = expected.cost_usd if expected else 0.0
+        tokens = round(expected.input_tokens + expected.output_tokens) if expected else 0
+        made = loop.run_in_executor(None, budgets.reserve, self._limits, usd, tokens)
+        try:
+            return await to_end(made)
+        except asyncio.CancelledError:
+            if made.exception() is None:
+                await to_end(loop.run_in_executor(None, budgets.settle, made.result(), 0))
+            raise
 
     def _refuse(self, route: Route, refusal: BudgetExceeded) -> None:
         self._fail(route, refusal)
@@ -186,7 +201,8 @@ class Ledger:
         self._log(record)
         self._tell(AttemptFinished(record))
         if self._budgets is not None and attempt.reservation.rows:
-            await _finish(asyncio.to_thread(self._budgets.settle, attempt.reservation, cost, tokens))
+            settle, loop = self._budgets.settle, asyncio.get_running_loop()
+            await to_end(loop.run_in_executor(None, settle, attempt.reservation, cost, tokens))
 
     def _fail(self, route: Route, error: PointsmanError) -> None:
         """Notes a failed attempt, or a candidate that was refused before an attempt."""
@@ -243,13 +259,3 @@ def _verdict(error: ProviderError) -> tuple[Scope, float | None]:
         return "provider", error.retry_after
     hold_s = _OWN_HOLD_S if isinstance(error, _OWN_HOLDS) else error.retry_after
     return ("provider" if isinstance(error, AuthFailed | Redirected) else "model"), hold_s
-
-
-async def _finish(work: Awaitable[None]) -> None:
-    """Awaits ``work`` to its end even where the caller is cancelled meanwhile: money must be counted."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise

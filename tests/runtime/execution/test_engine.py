@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import sqlite3
+import threading
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from router_runtime.breaker import HealthSettings
-from router_runtime.budgets import Budgets, Limit
+from router_runtime.budgets import Budgets, Limit, Reservation
 from router_runtime.chat import ChatRequest
 from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, StreamInterrupted
 from router_runtime.execution import ExecutionSettings, RetrySettings
@@ -388,6 +389,33 @@ async def test_an_answer_is_not_lost_where_its_cost_cannot_be_counted_yet(
     budgets.reserve([limit], 0)
     assert budgets.spent("tier:free", "month")[0] == done.cost_usd
     await made.engine.aclose()
+
+
+async def test_a_call_that_leaves_while_its_budget_is_being_reserved_keeps_nothing(
+    servers: list[ProviderServer],
+) -> None:
+    asked, may_go_on, reserved = threading.Event(), threading.Event(), threading.Event()
+
+    class SlowBudgets(Budgets):
+        def reserve(self, limits: Sequence[Limit], usd: Decimal | float, tokens: int = 0) -> Reservation:
+            asked.set()
+            assert may_go_on.wait(10)
+            made = super().reserve(limits, usd, tokens)
+            reserved.set()
+            return made
+
+    made = World.of([servers[0].url], budgets=SlowBudgets())
+    call = asyncio.create_task(made.complete(limits=LIMITS))
+    await asyncio.to_thread(asked.wait, 10)
+    call.cancel()
+    await asyncio.sleep(0)
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await asyncio.to_thread(reserved.wait, 10)
+    assert made.engine.budgets is not None
+    assert made.engine.budgets.spent("tier:free", "month") == (0, 0)
+    assert calls(servers)[0] == 0
 
 
 async def test_budgets_hold_under_concurrency_and_equal_the_attempts(servers: list[ProviderServer]) -> None:
