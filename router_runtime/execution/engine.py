@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from router_runtime.budgets import BudgetCounts, Limit
 from router_runtime.chat import ChatRequest, ChatResponse
@@ -20,6 +19,7 @@ from router_runtime.execution.hedging import first_of
 from router_runtime.execution.ledger import Ledger, OpenAttempt
 from router_runtime.execution.retry import RetryBudget
 from router_runtime.execution.settings import Completion, ExecutionSettings, Route
+from router_runtime.execution.transports import LoopTransports
 from router_runtime.health import UNHEALTHY, Health
 from router_runtime.hooks import Observer
 from router_runtime.prefixes import PrefixMemory
@@ -65,9 +65,7 @@ class Engine:
     retry: RetryBudget = field(default_factory=RetryBudget)
     prefixes: PrefixMemory = field(default_factory=PrefixMemory, repr=False)
     observers: tuple[Observer, ...] = ()
-    _transports: WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = field(
-        default_factory=WeakKeyDictionary, repr=False
-    )
+    _transports: LoopTransports = field(default_factory=LoopTransports, repr=False)
 
     async def complete(
         self,
@@ -108,17 +106,11 @@ class Engine:
 
     def transport(self) -> Transport:
         """The running loop's transport, made at first use."""
-        loop = asyncio.get_running_loop()
-        transport = self._transports.get(loop)
-        if transport is None:
-            transport = self._transports[loop] = self.connect()
-        return transport
+        return self._transports.here(self.connect)
 
     async def aclose(self) -> None:
         """Closes the running loop's connections; the engine can go on to be used."""
-        transport = self._transports.pop(asyncio.get_running_loop(), None)
-        if transport is not None:
-            await transport.aclose()
+        await self._transports.aclose()
 
     def target(self, route: Route) -> Target:
         """Where ``route`` leads, with its key.
