@@ -14,6 +14,7 @@ import numpy as np
 from router_runtime.encoder import Vector, normalised
 from router_runtime.errors import TransportFailure
 from router_runtime.execution.sync import Background
+from router_runtime.execution.transports import LoopTransports
 from router_runtime.provider_errors import AuthFailed, CallTimeout, ConnectFailed, MalformedAnswer, ProviderError
 from router_runtime.providers.base import HttpCall, Target
 from router_runtime.providers.building import post
@@ -55,7 +56,7 @@ class EndpointEncoder:
         self._provider, self._model, self._dims = provider, model, dims
         self._batch, self._tries, self._environ, self._connect = batch, tries, environ, connect
         self._background = Background()
-        self._transport: Transport | None = None
+        self._transports = LoopTransports()
         place = hashlib.sha256(provider.base_url.encode()).hexdigest()[:12]
         self._fingerprint = f"endpoint-{model}-{dims}-{place}"
 
@@ -85,14 +86,7 @@ class EndpointEncoder:
 
     def close(self) -> None:
         """Closes its connections; a later use opens new ones."""
-        if self._background.running:
-            self._background.run(self._aclose())
-            self._background.stop()
-
-    async def _aclose(self) -> None:
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.aclose()
+        self._background.stop()
 
     async def _embed(self, texts: list[str]) -> Vector:
         call = self._call(texts)
@@ -123,11 +117,10 @@ class EndpointEncoder:
 
     async def _exchange(self, call: HttpCall) -> dict[str, Any]:
         """One request and its whole answer, within the provider's ``timeout_s``."""
-        if self._transport is None:
-            self._transport = self._connect()
+        transport = self._transports.here(self._connect)
         try:
             async with asyncio.timeout(self._provider.timeout_s):
-                status, headers, body = await self._whole(self._transport, call)
+                status, headers, body = await self._whole(transport, call)
         except TransportFailure as failure:
             error: ProviderError = ConnectFailed(str(failure))
         except TimeoutError:
