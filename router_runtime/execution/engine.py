@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from router_runtime.budgets import BudgetCounts, Limit
@@ -251,11 +252,11 @@ class Call:
 
     async def _whole(self, attempt: OpenAttempt) -> ChatResponse:
         exchange = self.exchange(attempt.route, self.request, stream=False)
-        attempt.sent = True
+        attempt.sent, begun = True, perf_counter()
         try:
             response = await exchange.whole()
         finally:
-            attempt.status = exchange.status
+            attempt.waited_s, attempt.status = perf_counter() - begun, exchange.status
             await exchange.aclose()
         attempt.see_response(response)
         problem = answer_problem(response)

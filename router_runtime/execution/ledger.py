@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from time import perf_counter
 
 from router_runtime.budgets import BudgetCounts, Limit, Reservation
 from router_runtime.chat import ChatChunk, ChatResponse, Usage
@@ -54,16 +53,16 @@ def exact_cost(price: Price, usage: Usage) -> Decimal:
 
 @dataclass(slots=True)
 class OpenAttempt:
-    """An attempt that is under way."""
+    """An attempt that is under way; ``waited_s`` is the time that the provider took, without the reader's own."""
 
     route: Route
     index: int
     time: float
-    started: float
     reservation: Reservation
     taken: int = 0
     sent: bool = False
     status: int | None = None
+    waited_s: float = 0.0
     first_token_ms: float | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
@@ -145,7 +144,7 @@ class Ledger:
                 raise
         self._begun += 1
         self._tell(AttemptStarted(self._decision_id, self._begun - 1, *route.target, step.reason, step.wait_s))
-        return OpenAttempt(route, self._begun - 1, now, perf_counter(), reservation, step.taken)
+        return OpenAttempt(route, self._begun - 1, now, reservation, step.taken)
 
     async def _reserve(self, budgets: BudgetCounts, route: Route) -> Reservation:
         """The reservation of an attempt; given back where the call is cancelled while it is being made."""
@@ -167,7 +166,7 @@ class Ledger:
 
     async def end(self, attempt: OpenAttempt, error: ProviderError | None, *, cancelled: bool = False) -> None:
         """Settles, logs and tells health; must be awaited exactly once for each attempt."""
-        latency_ms = (perf_counter() - attempt.started) * 1e3
+        latency_ms = attempt.waited_s * 1e3
         billed = error.billed if error is not None else attempt.sent
         cost = self._cost(attempt) if billed else Decimal(0)
         name = "Cancelled" if cancelled else None if error is None else type(error).__name__

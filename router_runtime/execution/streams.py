@@ -194,8 +194,11 @@ class _Pieces:
             items, self._ready = self._ready, []
             return items
         try:
-            exchange = self._exchange or self._open()
-            batch = await exchange.batch()
+            exchange, begun = self._exchange or self._open(), perf_counter()
+            try:
+                batch = await exchange.batch()
+            finally:  # what the reader does between two batches is not the provider's time
+                self._attempt.waited_s += perf_counter() - begun
             if batch is not None:
                 return self._give(exchange, batch)
             self._finished = True
@@ -236,7 +239,7 @@ class _Pieces:
                 return []
             check_refusal(first, self._call.settings.accept)
             exchange.started_content = True
-            self._attempt.first_token_ms = (perf_counter() - self._attempt.started) * 1e3
+            self._attempt.first_token_ms = self._attempt.waited_s * 1e3
             batch, self._held = self._held, []
             if self._delivered.id is not None and self._continued_id is None:
                 return [StreamRestart(self.model, self._delivered.text), *batch]

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -319,6 +320,21 @@ async def test_stream_recovery(world: World, servers: list[ProviderServer], reco
         assert len(sent) == 1
     assert [(a.model, a.error, a.billed) for a in world.log] == [("m0", "StreamCut", True), ("m1", None, True)]
     assert all((a.cost_usd or 0) > 0 for a in world.log), "nobody is billed twice silently"
+
+
+async def test_the_time_of_a_slow_reader_is_not_the_providers(world: World) -> None:
+    begun, read_s = perf_counter(), 0.0
+    async with world.stream() as chunks:
+        async for _ in chunks:
+            paused = perf_counter()
+            await asyncio.sleep(0.02)
+            read_s += perf_counter() - paused
+    elapsed_ms = (perf_counter() - begun - read_s) * 1e3
+    attempt = world.log[0]
+    assert attempt.first_token_ms is not None
+    assert attempt.latency_ms is not None
+    assert 0 < attempt.first_token_ms <= attempt.latency_ms <= elapsed_ms
+    assert world.engine.health.status()["p0/m0"].latency_ms == attempt.latency_ms
 
 
 async def test_half_a_tool_call_is_not_continued(world: World, servers: list[ProviderServer]) -> None:
