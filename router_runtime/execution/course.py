@@ -86,6 +86,10 @@ class Course:
         if error.retry_same and tries <= self._retry.settings.same_provider:
             self._again.append((route, error))
 
+    def unsent(self) -> None:
+        """The last step led to nothing that was sent, so that it does not count."""
+        self._left += 1
+
     def next(self, time_left_s: float) -> Step | None:
         """The next step; None where the call is at its end.
 

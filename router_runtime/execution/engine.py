@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from router_runtime.budgets import BudgetCounts, Limit
 from router_runtime.chat import ChatRequest, ChatResponse
-from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, Failure, PointsmanError
+from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, Failure, PointsmanError, RequestError
 from router_runtime.execution.course import Course, Step
 from router_runtime.execution.exchange import Exchange
 from router_runtime.execution.hedging import first_of
@@ -24,10 +24,11 @@ from router_runtime.execution.transports import LoopTransports
 from router_runtime.health import UNHEALTHY, Health
 from router_runtime.hooks import Observer
 from router_runtime.prefixes import PrefixMemory
-from router_runtime.provider_errors import AuthFailed, ProviderError, ServerError
-from router_runtime.providers.base import Adapter, Target, answer_problem
+from router_runtime.provider_errors import ProviderError, ServerError, UnsupportedByProvider
+from router_runtime.providers.base import Adapter, HttpCall, Target, answer_problem
+from router_runtime.providers.keys import key_of
 from router_runtime.records import Attempt, Decision
-from router_runtime.registry import ProviderEntry, Registry
+from router_runtime.registry import Registry
 from router_runtime.transport import Transport, open_transport
 
 
@@ -82,7 +83,7 @@ class Engine:
         Raises:
             AllAttemptsFailed: No candidate did; holds every attempt.
             BudgetExceeded: No candidate fits in the budgets.
-            RequestError: The request is not well formed.
+            RequestError: No candidate's wire format can read the request.
         """
         call = self.call(registry, decision, request, limits, settings or self.settings)
         while (step := await call.next()) is not None:
@@ -117,19 +118,12 @@ class Engine:
         """Where ``route`` leads, with its key.
 
         Raises:
-            AuthFailed: Where the key's variable is not set; names the variable.
+            AuthFailed: Where the key's variable is not set or holds what cannot be sent; names the variable.
         """
         provider = route.provider
         drop = provider.drop_params | route.model.drop_params
-        return Target(provider.base_url, route.model.upstream_id, self._key(provider), provider.headers, drop)
-
-    def _key(self, provider: ProviderEntry) -> str | None:
-        if provider.api_key_env is None:
-            return None
-        key = self.environ.get(provider.api_key_env)
-        if not key:
-            raise AuthFailed(f"provider {provider.name}: set the environment variable {provider.api_key_env}")
-        return key
+        key = key_of(provider, self.environ)
+        return Target(provider.base_url, route.model.upstream_id, key, provider.headers, drop)
 
 
 def routes_of(registry: Registry, decision: Decision) -> list[Route]:
@@ -168,6 +162,7 @@ class Call:
     ) -> None:
         self.engine, self.decision, self.request, self.settings = engine, decision, request, settings
         self._routes = routes
+        self._unread: list[RequestError] = []
         self._loop = asyncio.get_running_loop()
         self.deadline = self._loop.time() + settings.deadline_s
         self.course = Course(
@@ -200,7 +195,10 @@ class Call:
 
     async def open(self, step: Step) -> OpenAttempt | None:
         """Begins the attempt of ``step``; None where a budget has too little left for it."""
-        return await self.ledger.begin(step)
+        attempt = await self.ledger.begin(step)
+        if attempt is None:
+            self.course.unsent()
+        return attempt
 
     def exchange(self, route: Route, request: ChatRequest, *, stream: bool) -> Exchange:
         """The wire of one attempt.
@@ -208,18 +206,31 @@ class Call:
         Raises:
             ProviderError: The key is missing, or the wire format cannot carry the request.
         """
-        adapter = self.engine.adapters(route.provider.adapter)
+        adapter, call = self._built(route, request, stream=stream)
         share = self.settings.attempt_share if self.course.has_next else 1.0
         own_limit = route.provider.first_token_timeout_s if stream else route.provider.timeout_s
         return Exchange(
             self.engine.transport(),
             adapter,
-            adapter.build(request, self.engine.target(route), stream=stream),
+            call,
             route.provider,
             first_s=min(own_limit, self.time_left_s * share),
             deadline=self.deadline,
             max_bytes=self.settings.max_response_bytes,
         )
+
+    def _built(self, route: Route, request: ChatRequest, *, stream: bool) -> tuple[Adapter, HttpCall]:
+        """The HTTP call of an attempt; where there can be none, nothing is sent, and the attempt does not count."""
+        try:
+            adapter = self.engine.adapters(route.provider.adapter)
+            return adapter, adapter.build(request, self.engine.target(route), stream=stream)
+        except RequestError as error:  # in this wire format; another may take it
+            self._unread.append(error)
+            failure: ProviderError = UnsupportedByProvider(str(error))
+        except ProviderError as error:
+            failure = error
+        self.course.unsent()
+        raise failure
 
     async def answer(self, step: Step) -> Answer | None:
         """One attempt, hedged where the settings say so; None where it failed."""
@@ -267,6 +278,8 @@ class Call:
     def exhausted(self) -> PointsmanError:
         """The error that ends the call."""
         failures = self.ledger.failures
+        if self._unread and len(self._unread) == len(failures):
+            return self._unread[0]
         refusals = [failure.error for failure in failures if isinstance(failure.error, BudgetExceeded)]
         if refusals and len(refusals) == len(failures):
             return refusals[-1]

@@ -31,6 +31,7 @@ class ChatStream:
         AllAttemptsFailed: While iterating, where no candidate gave any content.
         StreamInterrupted: While iterating, where it broke after its first content and nobody took over.
         BudgetExceeded: While iterating, where no candidate fits in the budgets.
+        RequestError: While iterating, where no candidate's wire format can read the request.
     """
 
     def __init__(self, begin: Callable[[], Call], decision: Decision) -> None:

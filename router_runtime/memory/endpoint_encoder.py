@@ -15,10 +15,11 @@ from router_runtime.encoder import Vector, normalised
 from router_runtime.errors import TransportFailure
 from router_runtime.execution.sync import Background
 from router_runtime.execution.transports import LoopTransports
-from router_runtime.provider_errors import AuthFailed, CallTimeout, ConnectFailed, MalformedAnswer, ProviderError
+from router_runtime.provider_errors import CallTimeout, ConnectFailed, MalformedAnswer, ProviderError
 from router_runtime.providers.base import HttpCall, Target
 from router_runtime.providers.building import post
 from router_runtime.providers.catalog import adapter
+from router_runtime.providers.keys import key_of
 from router_runtime.providers.reading import load_object, objs
 from router_runtime.registry import ProviderEntry
 from router_runtime.transport import Transport, open_transport
@@ -101,19 +102,12 @@ class EndpointEncoder:
         raise AssertionError  # the last try returns or raises
 
     def _call(self, texts: list[str]) -> HttpCall:
-        target = Target(self._provider.base_url, self._model, self._key(), self._provider.headers)
+        target = Target(
+            self._provider.base_url, self._model, key_of(self._provider, self._environ), self._provider.headers
+        )
         auth = {} if target.api_key is None else {"authorization": f"Bearer {target.api_key}"}
         body = {"model": self._model, "input": texts, "encoding_format": "float"}
         return post(target, "/embeddings", body, auth, stream=False)
-
-    def _key(self) -> str | None:
-        name = self._provider.api_key_env
-        if name is None:
-            return None
-        key = self._environ.get(name)
-        if not key:
-            raise AuthFailed(f"provider {self._provider.name}: set the environment variable {name}")
-        return key
 
     async def _exchange(self, call: HttpCall) -> dict[str, Any]:
         """One request and its whole answer, within the provider's ``timeout_s``."""

@@ -44,7 +44,7 @@ class Target:
 
     def __post_init__(self) -> None:
         _check_url(self.base_url)
-        if not all(_sendable(value) for value in (self.api_key or "", *self.headers, *self.headers.values())):
+        if not all(sendable(value) for value in (self.api_key or "", *self.headers, *self.headers.values())):
             raise ConfigError("the API key or a header holds characters that no HTTP header may hold (a line end?)")
 
 
@@ -64,8 +64,9 @@ def _check_url(base_url: str) -> None:
         raise ConfigError("base_url holds a query or a fragment; a key belongs into an environment variable")
 
 
-def _sendable(value: str) -> bool:
-    return value.isascii() and (value.isprintable() or not value)
+def sendable(value: str) -> bool:
+    """Whether an HTTP header may hold ``value``."""
+    return value.isascii() and value.isprintable()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import pytest
 from router_runtime.breaker import HealthSettings
 from router_runtime.budgets import Budgets, Limit, Reservation
 from router_runtime.chat import ChatRequest
-from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, StreamInterrupted
+from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, RequestError, StreamInterrupted
 from router_runtime.execution import ExecutionSettings, RetrySettings
 from router_runtime.execution.engine import routes_of
 from router_runtime.health import UNHEALTHY, Health
@@ -220,6 +220,63 @@ async def test_a_missing_key_is_named_by_its_variable_and_skipped(servers: list[
             await alone.complete(["m0"])
     assert not alone.engine.health.mask([("p0", "m0")])[0]
     await alone.engine.aclose()
+    assert calls(servers)[0] == 0
+    await made.engine.aclose()
+
+
+@pytest.mark.parametrize("key", ["sk-with-a-line-end\n", "sk-ключ"])
+async def test_a_key_that_cannot_be_sent_is_named_by_its_variable_and_skipped(
+    servers: list[ProviderServer], key: str
+) -> None:
+    providers = [
+        provider("p0", servers[0].url, api_key_env="ODD_KEY"),
+        provider("p1", servers[1].url, api_key_env=None),
+    ]
+    made = World.around(registry(providers, [model("m0", "p0"), model("m1", "p1")]), environ={"ODD_KEY": key})
+    servers[1].handler = answer
+    assert [a.error for a in (await made.complete()).attempts] == ["AuthFailed", None]
+    with pytest.raises(AllAttemptsFailed, match="ODD_KEY holds characters") as caught:
+        await made.complete(["m0"])
+    assert key.strip() not in str(caught.value)
+    await made.engine.aclose()
+
+
+ODD_ROLE = ChatRequest.from_openai({"messages": [{"role": "user", "content": "x"}, {"role": "function", "name": "f"}]})
+"""A role that OpenAI's servers know, and of the other formats none."""
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("wire", ["anthropic", "gemini", "openai-responses"])
+async def test_a_request_that_one_format_cannot_read_goes_to_the_next(
+    servers: list[ProviderServer], wire: str, streamed: bool
+) -> None:
+    providers = [provider("p0", servers[0].url, wire), provider("p1", servers[1].url)]
+    made = World.around(registry(providers, [model("m0", "p0"), model("m1", "p1")]))
+    servers[1].handler = answer
+
+    async def call(names: list[str]) -> None:
+        await (read_all(made.stream(names, ODD_ROLE), []) if streamed else made.complete(names, ODD_ROLE))
+
+    await call(["m0", "m1"])
+    assert [(a.model, a.error, a.billed) for a in made.log] == [
+        ("m0", "UnsupportedByProvider", False),
+        ("m1", None, True),
+    ]
+    with pytest.raises(RequestError, match="role is 'function'"):
+        await call(["m0"])
+    await made.engine.aclose()
+
+
+async def test_candidates_that_nothing_is_sent_to_use_up_no_attempt(servers: list[ProviderServer]) -> None:
+    providers = [provider("p0", servers[0].url, "anthropic"), provider("p1", servers[1].url)]
+    models = [*(model(f"a{i}", "p0") for i in range(4)), model("b", "p1")]
+    made = World.around(registry(providers, models), settings=replace(QUICK, max_attempts=1), budgets=Budgets())
+    servers[1].handler = answer
+    assert (await made.complete(request=replace(ASK, seed=1))).served == "b"
+    chosen = decision(["a0", "a1", "b"])
+    dear = [replace(one, cost_usd=1.0) for one in chosen.candidates[:2]]
+    chosen = replace(chosen, candidates=(*dear, chosen.candidates[2]))
+    assert (await made.engine.complete(made.registry, chosen, ASK, limits=LIMITS)).served == "b"
     assert calls(servers)[0] == 0
     await made.engine.aclose()
 
