@@ -231,7 +231,8 @@ class Attempt:
         provider: The registry's provider.
         status: HTTP status, or None where none arrived.
         error: Class of the error, or None for a good answer.
-        input_tokens, output_tokens, cached_tokens, reasoning_tokens: As the provider counted them; None where unknown.
+        input_tokens, output_tokens, cached_tokens, reasoning_tokens: As the provider counted them, for a stream that
+            ended early at least what had come; None where unknown.
         cost_usd: Cost at the prices in force; None where unknown.
         billed: Whether the provider is taken to bill this attempt.
         latency_ms: Time that the provider took, from the request to the end of its answer; what the reader of a stream

@@ -36,8 +36,8 @@ class ProviderEntry:
         base_url: http or https, without a trailing slash.
         api_key_env: Name of the environment variable that holds the key; None where no key is needed.
         headers: Sent with each call, beside the adapter's own.
-        connect_timeout_s, first_token_timeout_s, idle_timeout_s, timeout_s: To connect, to the first content, between
-            two pieces of a stream, and for the whole call.
+        connect_timeout_s, first_token_timeout_s, idle_timeout_s, timeout_s: To connect, to the first content of a
+            stream, between two pieces of an answer, and for a whole answer.
         max_connections: Open connections at a time.
         drop_params: Fields of requests that none of its models takes; they are left out.
         cache_ttl_s: How long it keeps a prompt to read it again at ``cached_input``; 0 where it does not.

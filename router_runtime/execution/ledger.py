@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from router_runtime.budgets import BudgetCounts, Limit, Reservation
@@ -88,6 +88,16 @@ class OpenAttempt:
                 self.finish_reason = chunk.finish_reason
             if self.response_model is None and chunk.model:
                 self.response_model = chunk.model
+
+    def see_end(self, reported: Usage | None) -> None:
+        """Takes what a stream had reported that ended before its last report: of its answer, at least what was seen."""
+        if self.usage is None and reported is not None:
+            self.usage = replace(reported, output_tokens=max(reported.output_tokens, self.seen_tokens))
+
+    @property
+    def seen_tokens(self) -> int:
+        """Tokens of the text that has come, estimated."""
+        return -(-self.chars // _CHARS_PER_TOKEN)
 
 
 class Ledger:
@@ -212,10 +222,9 @@ class Ledger:
         if attempt.usage is not None:
             return attempt.usage
         expected = attempt.route.predicted
-        seen = -(-attempt.chars // _CHARS_PER_TOKEN)
         if expected is None:
-            return Usage(output_tokens=seen)
-        return Usage(round(expected.input_tokens), seen or round(expected.output_tokens))
+            return Usage(output_tokens=attempt.seen_tokens)
+        return Usage(round(expected.input_tokens), attempt.seen_tokens or round(expected.output_tokens))
 
     def _tokens(self, attempt: OpenAttempt) -> int:
         usage = self._usage(attempt)

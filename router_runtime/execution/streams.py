@@ -217,6 +217,7 @@ class _Pieces:
         try:
             if self._exchange is not None:
                 self._attempt.status = self._exchange.status
+                self._attempt.see_end(self._exchange.usage)
                 await self._exchange.aclose()
         finally:
             cancelled = self._error is None and not self._finished

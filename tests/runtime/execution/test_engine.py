@@ -8,7 +8,7 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -344,6 +344,38 @@ async def test_headers_without_end_are_bounded(servers: list[ProviderServer]) ->
     await made.engine.aclose()
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_answer_that_is_kept_alive_by_blanks_has_its_limit(
+    world: World, servers: list[ProviderServer], streamed: bool
+) -> None:
+    """Its head comes at once, and a blank now and then; to a stream, too, whose server does not stream."""
+    blanks = [step for _ in range(2000) for step in (Send(b"1\r\n \r\n"), Sleep(0.01))]
+    always(servers[0], [*stream([b"{"], end=False), *blanks])
+    seen: list[str] = []
+    await (read_all(world.stream(), seen) if streamed else world.complete())
+    assert [(a.model, a.error) for a in world.log] == [("m0", "FirstTokenTimeout"), ("m1", None)]
+
+
+PAGE = b"<html>" + b"x" * 100_000
+BUSY = {"content-length": "100", "retry-after": "7"}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    "body",
+    [reply(PAGE, 503, retry_after="7"), [Send(head(503, BUSY) + b"{"), Close()], [Send(head(503, BUSY)), Stall()]],
+    ids=["large", "cut", "stalled"],
+)
+async def test_an_error_keeps_its_meaning_whatever_becomes_of_its_body(
+    world: World, servers: list[ProviderServer], body: Script, streamed: bool
+) -> None:
+    always(servers[0], body)
+    with pytest.raises(AllAttemptsFailed, match="HTTP 503"):
+        await (read_all(world.stream(["m0"]), []) if streamed else world.complete(["m0"]))
+    assert [(a.error, a.status, a.billed, a.cost_usd) for a in world.log] == [("Overloaded", 503, False, 0.0)]
+    assert world.engine.health.asked_for(("p0", "m0")) > 5
+
+
 async def test_refusals_and_empty_answers_can_be_accepted(world: World, servers: list[ProviderServer]) -> None:
     always(servers[0], reply(WIRE.empty))
     settings = replace(QUICK, accept=frozenset({"EmptyAnswer"}))
@@ -419,6 +451,27 @@ async def test_stopping_early_closes_the_books_once(world: World, servers: list[
             if chunk.content:
                 break
     assert [(a.error, a.billed) for a in world.log] == [("Cancelled", True)]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+@pytest.mark.parametrize("wire", [WIRES[2], WIRES[3]], ids=lambda wire: wire.adapter)
+async def test_what_a_stream_had_reported_before_its_end_is_booked(
+    servers: list[ProviderServer], wire: Wire, leaves: bool
+) -> None:
+    """Anthropic says at the beginning what the prompt cost, Gemini with every piece."""
+    made = World.of([servers[0].url], wire.adapter)
+    said = wire.parts("x" * 400)
+    servers[0].push(stream(said[: len(begun(wire))], end=False, then=[Stall() if leaves else Close()]))
+    async with made.stream() as chunks:
+        with suppress(StreamInterrupted):
+            async for chunk in chunks:
+                if chunk.content and leaves:
+                    break
+    attempt = made.log[0]
+    assert (attempt.error, attempt.input_tokens) == ("Cancelled" if leaves else "StreamCut", 10)
+    assert attempt.output_tokens == 50, "two hundred characters were seen, and one token or five reported"
+    assert attempt.cost_usd == pytest.approx(10 * 2e-6 + 50 * 10e-6)
+    await made.engine.aclose()
 
 
 async def test_cancelling_a_call_closes_the_books_once(world: World, servers: list[ProviderServer]) -> None:
