@@ -18,8 +18,8 @@
     ├── MalformedAnswer             yes  yes   yes      not the JSON or the event stream of the wire format
     ├── StreamCut                   yes  yes   yes      the stream ended without its terminal event
     ├── ConnectFailed               yes  yes   no       refused, reset or failed TLS before an answer began
-    └── CallTimeout                 yes  yes   (+)      ConnectTimeout, FirstTokenTimeout, BetweenTokensTimeout,
-                                                        TotalTimeout (TotalTimeout: neither same nor next)
+    └── CallTimeout                 yes  yes   (+)      ConnectTimeout, NoConnectionLeft, FirstTokenTimeout,
+                                                        BetweenTokensTimeout, TotalTimeout (neither same nor next)
 
 *same*: a second try at the same provider may help (``retry_same``). *next*: another model may answer
 (``fall_through``). *billed*: our guess of whether the provider charges for the attempt. (*) only where ``scope`` is
@@ -196,6 +196,10 @@ class ConnectTimeout(CallTimeout):
     """No connection within its limit."""
 
     kind = "connect"
+
+
+class NoConnectionLeft(ConnectTimeout):
+    """As many calls as the registry allows at a time were under way at the provider; nothing was sent."""
 
 
 class FirstTokenTimeout(CallTimeout):

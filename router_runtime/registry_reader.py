@@ -132,7 +132,7 @@ def _provider(name: str, value: Value) -> ProviderEntry:
         base_url=_base_url(section),
         api_key_env=section.text("api_key_env", None),
         headers={key: _header(key, item) for key, item in section.named("headers")},
-        max_connections=section.whole("max_connections", defaults.max_connections),
+        max_connections=section.whole("max_connections", None),
         cache_ttl_s=section.number("cache_ttl_s", defaults.cache_ttl_s),
         cache_min_tokens=section.whole("cache_min_tokens", defaults.cache_min_tokens),
         drop_params=_drop_params(section),

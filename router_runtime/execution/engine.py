@@ -14,21 +14,21 @@ from typing import Any, NamedTuple
 from router_runtime.budgets import BudgetCounts, Limit
 from router_runtime.chat import ChatRequest, ChatResponse
 from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, Failure, PointsmanError, RequestError
+from router_runtime.execution.connections import Connections, LoopConnections
 from router_runtime.execution.course import Course, Step
 from router_runtime.execution.exchange import Exchange
 from router_runtime.execution.hedging import first_of
 from router_runtime.execution.ledger import Ledger, OpenAttempt
 from router_runtime.execution.retry import RetryBudget
 from router_runtime.execution.settings import Completion, ExecutionSettings, Route
-from router_runtime.execution.transports import LoopTransports
 from router_runtime.health import UNHEALTHY, Health
 from router_runtime.hooks import Observer
 from router_runtime.prefixes import PrefixMemory
-from router_runtime.provider_errors import ProviderError, ServerError, UnsupportedByProvider
+from router_runtime.provider_errors import NoConnectionLeft, ProviderError, ServerError, UnsupportedByProvider
 from router_runtime.providers.base import Adapter, HttpCall, Target, answer_problem
 from router_runtime.providers.keys import key_of
 from router_runtime.records import Attempt, Decision
-from router_runtime.registry import Registry
+from router_runtime.registry import ProviderEntry, Registry
 from router_runtime.transport import Transport, open_transport
 
 
@@ -67,7 +67,7 @@ class Engine:
     retry: RetryBudget = field(default_factory=RetryBudget)
     prefixes: PrefixMemory = field(default_factory=PrefixMemory, repr=False)
     observers: tuple[Observer, ...] = ()
-    _transports: LoopTransports = field(default_factory=LoopTransports, repr=False)
+    _connections: LoopConnections = field(default_factory=LoopConnections, repr=False)
 
     async def complete(
         self,
@@ -106,13 +106,13 @@ class Engine:
         """The state of one call."""
         return Call(self, routes_of(registry, decision), decision, request, limits, settings)
 
-    def transport(self) -> Transport:
-        """The running loop's transport, made at first use."""
-        return self._transports.here(self.connect)
+    def connections(self) -> Connections:
+        """The running loop's, made at first use."""
+        return self._connections.here(self.connect)
 
     async def aclose(self) -> None:
         """Closes the running loop's connections; the engine can go on to be used."""
-        await self._transports.aclose()
+        await self._connections.aclose()
 
     def target(self, route: Route) -> Target:
         """Where ``route`` leads, with its key.
@@ -123,7 +123,8 @@ class Engine:
         provider = route.provider
         drop = provider.drop_params | route.model.drop_params
         key = key_of(provider, self.environ)
-        return Target(provider.base_url, route.model.upstream_id, key, provider.headers, drop)
+        model = route.model
+        return Target(provider.base_url, model.upstream_id, key, provider.headers, drop, model.max_output_tokens)
 
 
 def routes_of(registry: Registry, decision: Decision) -> list[Route]:
@@ -200,37 +201,55 @@ class Call:
             self.course.unsent()
         return attempt
 
-    def exchange(self, route: Route, request: ChatRequest, *, stream: bool) -> Exchange:
+    async def exchange(self, route: Route, request: ChatRequest, *, stream: bool) -> Exchange:
         """The wire of one attempt.
 
         Raises:
-            ProviderError: The key is missing, or the wire format cannot carry the request.
+            ProviderError: The key is missing, the wire format cannot carry the request, or the provider has no
+                connection left; nothing was sent, and the attempt does not count.
         """
-        adapter, call = self._built(route, request, stream=stream)
+        try:
+            adapter, call = self._built(route, request, stream=stream)
+            connections = self.engine.connections()
+            slot = connections.slot(route.provider)
+            if slot is not None:
+                await self._take(slot, route.provider)
+        except ProviderError:
+            self.course.unsent()
+            raise
         share = self.settings.attempt_share if self.course.has_next else 1.0
         own_limit = route.provider.first_token_timeout_s if stream else route.provider.timeout_s
         return Exchange(
-            self.engine.transport(),
+            connections.transport,
             adapter,
             call,
             route.provider,
             first_s=min(own_limit, self.time_left_s * share),
             deadline=self.deadline,
             max_bytes=self.settings.max_response_bytes,
+            slot=slot,
         )
 
-    def _built(self, route: Route, request: ChatRequest, *, stream: bool) -> tuple[Adapter, HttpCall]:
-        """The HTTP call of an attempt; where there can be none, nothing is sent, and the attempt does not count."""
+    async def _take(self, slot: asyncio.Semaphore, provider: ProviderEntry) -> None:
+        """Waits for a slot: as long as for a connection where another candidate is waiting, else to the deadline."""
+        left_s = self.time_left_s
         try:
-            adapter = self.engine.adapters(route.provider.adapter)
+            async with asyncio.timeout(min(provider.connect_timeout_s, left_s) if self.course.has_next else left_s):
+                await slot.acquire()
+        except TimeoutError:
+            full = NoConnectionLeft(f"its max_connections ({provider.max_connections}) are all in use")
+        else:
+            return
+        raise full
+
+    def _built(self, route: Route, request: ChatRequest, *, stream: bool) -> tuple[Adapter, HttpCall]:
+        adapter = self.engine.adapters(route.provider.adapter)
+        try:
             return adapter, adapter.build(request, self.engine.target(route), stream=stream)
         except RequestError as error:  # in this wire format; another may take it
             self._unread.append(error)
-            failure: ProviderError = UnsupportedByProvider(str(error))
-        except ProviderError as error:
-            failure = error
-        self.course.unsent()
-        raise failure
+            unread = UnsupportedByProvider(str(error))
+        raise unread
 
     async def answer(self, step: Step) -> Answer | None:
         """One attempt, hedged where the settings say so; None where it failed."""
@@ -262,7 +281,7 @@ class Call:
             await self.ledger.end(attempt, error, cancelled=not finished)
 
     async def _whole(self, attempt: OpenAttempt) -> ChatResponse:
-        exchange = self.exchange(attempt.route, self.request, stream=False)
+        exchange = await self.exchange(attempt.route, self.request, stream=False)
         attempt.sent, begun = True, perf_counter()
         try:
             response = await exchange.whole()

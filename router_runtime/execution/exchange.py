@@ -44,6 +44,7 @@ class Exchange:
         first_s: Seconds until a whole answer, or the first content of a stream, must be there.
         deadline: Loop time at which the whole call ends.
         max_bytes: Bytes that the answer may have.
+        slot: Of the provider, taken; it is given back at the end.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class Exchange:
         first_s: float,
         deadline: float,
         max_bytes: int,
+        slot: asyncio.Semaphore | None = None,
     ) -> None:
         self._transport, self._adapter, self._call, self._provider = transport, adapter, call, provider
         self._loop = asyncio.get_running_loop()
         self._watch = Watchdog(deadline)
         self._first_due = self._loop.time() + first_s
-        self._left = max_bytes
+        self._left, self._slot = max_bytes, slot
         self._response: Response | None = None
         self._decoder: StreamDecoder | None = None
         self._error: ProviderError | None = None
@@ -127,16 +129,19 @@ class Exchange:
     async def aclose(self) -> None:
         """Ends the exchange; after a good end the last bytes are read, so that the connection can be used again."""
         response, self._response = self._response, None
-        if response is None:
-            self._watch.close()
-            return
         try:
-            if self._ended and not self._at_end and self._error is None:
+            if response is not None and self._ended and not self._at_end and self._error is None:
                 with suppress(Expired, TransportFailure):  # nothing is lost but the connection
                     await self._watch.limit(response.read(), self._loop.time() + _DRAIN_S, "idle")
         finally:
             self._watch.close()
-            await response.aclose()
+            slot, self._slot = self._slot, None
+            try:
+                if response is not None:
+                    await response.aclose()
+            finally:
+                if slot is not None:
+                    slot.release()
 
     async def _open(self) -> Response:
         call = self._call

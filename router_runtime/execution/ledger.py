@@ -24,6 +24,7 @@ from router_runtime.provider_errors import (
     ConnectFailed,
     ContentFiltered,
     ModelNotFound,
+    NoConnectionLeft,
     Overloaded,
     ProviderError,
     RateLimited,
@@ -37,7 +38,7 @@ from router_runtime.registry import Price
 
 _MILLION = Decimal(10) ** 6
 _CHARS_PER_TOKEN = 4
-_NOT_THEIR_FAULT = (UnsupportedByProvider, BadRequest, ContentFiltered, Refused, TotalTimeout)
+_NOT_THEIR_FAULT = (UnsupportedByProvider, BadRequest, ContentFiltered, Refused, NoConnectionLeft, TotalTimeout)
 _OWN_HOLDS = (AuthFailed, ModelNotFound, Redirected)
 _OWN_HOLD_S = 60.0
 _QUOTA_HOLD_S = {"request": 0.0, "daily": 3600.0, "credit": 300.0}

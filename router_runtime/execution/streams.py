@@ -195,7 +195,7 @@ class _Pieces:
             items, self._ready = self._ready, []
             return items
         try:
-            exchange, begun = self._exchange or self._open(), perf_counter()
+            exchange, begun = self._exchange or await self._open(), perf_counter()
             try:
                 batch = await exchange.batch()
             finally:  # what the reader does between two batches is not the provider's time
@@ -223,11 +223,11 @@ class _Pieces:
             cancelled = self._error is None and not self._finished
             await self._call.ledger.end(self._attempt, self._error, cancelled=cancelled)
 
-    def _open(self) -> Exchange:
+    async def _open(self) -> Exchange:
         request, call = self._call.request, self._call
         if self._delivered.id is not None and call.settings.stream_recovery == "continue":
             request, self._continued_id = continuation(request, self._delivered.text), self._delivered.id
-        self._exchange = call.exchange(self._attempt.route, request, stream=True)
+        self._exchange = await call.exchange(self._attempt.route, request, stream=True)
         self._attempt.sent = True
         return self._exchange
 

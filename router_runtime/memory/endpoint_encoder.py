@@ -13,8 +13,8 @@ import numpy as np
 
 from router_runtime.encoder import Vector, normalised
 from router_runtime.errors import TransportFailure
+from router_runtime.execution.connections import LoopConnections
 from router_runtime.execution.sync import Background
-from router_runtime.execution.transports import LoopTransports
 from router_runtime.provider_errors import CallTimeout, ConnectFailed, MalformedAnswer, ProviderError
 from router_runtime.providers.base import HttpCall, Target
 from router_runtime.providers.building import post
@@ -57,7 +57,7 @@ class EndpointEncoder:
         self._provider, self._model, self._dims = provider, model, dims
         self._batch, self._tries, self._environ, self._connect = batch, tries, environ, connect
         self._background = Background()
-        self._transports = LoopTransports()
+        self._connections = LoopConnections()
         place = hashlib.sha256(provider.base_url.encode()).hexdigest()[:12]
         self._fingerprint = f"endpoint-{model}-{dims}-{place}"
 
@@ -111,7 +111,7 @@ class EndpointEncoder:
 
     async def _exchange(self, call: HttpCall) -> dict[str, Any]:
         """One request and its whole answer, within the provider's ``timeout_s``."""
-        transport = self._transports.here(self._connect)
+        transport = self._connections.here(self._connect).transport
         try:
             async with asyncio.timeout(self._provider.timeout_s):
                 status, headers, body = await self._whole(transport, call)

@@ -677,6 +677,33 @@ async def test_parallel_calls_do_not_mix(world: World, servers: list[ProviderSer
     assert [d.text for d in done] == [f"call {i}" for i in range(64)]
 
 
+async def test_no_more_calls_are_under_way_than_a_provider_takes(servers: list[ProviderServer]) -> None:
+    known = registry([provider("p0", servers[0].url, max_connections=2, timeout_s=60.0)], [model("m0", "p0")])
+    made = World.around(known)
+    servers[0].handler = answer
+    await asyncio.gather(*(made.complete() for _ in range(8)), *(read_all(made.stream(), []) for _ in range(8)))
+    assert calls(servers)[0] == 16
+    assert servers[0].connections < 8, "two, but for one that a busy machine did not get to keep"
+    await made.engine.aclose()
+
+
+async def test_a_call_goes_on_where_all_connections_stay_in_use(servers: list[ProviderServer]) -> None:
+    patient = {"timeout_s": 60.0, "first_token_timeout_s": 60.0, "idle_timeout_s": 60.0, "connect_timeout_s": 0.02}
+    full = provider("p0", servers[0].url, max_connections=1, **patient)
+    made = World.around(registry([full, provider("p1", servers[1].url)], [model("m0", "p0"), model("m1", "p1")]))
+    servers[0].push(stream(begun(WIRE), end=False, then=[Stall()]))
+    servers[0].handler = servers[1].handler = answer
+    async with made.stream() as holding:
+        await anext(holding)
+        assert [a.error for a in (await made.complete()).attempts] == ["NoConnectionLeft", None]
+        assert made.engine.health.status()["p0/m0"].calls == 0, "it did nothing wrong"
+        waiting = asyncio.create_task(made.complete(["m0"]))  # has nowhere else to go
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+    assert (await waiting).served == "m0"
+    await made.engine.aclose()
+
+
 async def test_streams_leave_nothing_behind(world: World, servers: list[ProviderServer]) -> None:
     async def live() -> int:
         await asyncio.gather(*(read_all(world.stream(), []) for _ in range(20)))

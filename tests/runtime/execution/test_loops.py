@@ -33,7 +33,7 @@ def test_a_loop_for_each_call_leaves_nothing(server: ProviderServer, kind: Liter
     for _ in range(5):
         asyncio.run(world.complete())
     assert open_files() <= before
-    assert len(world.engine._transports) == 0
+    assert len(world.engine._connections) == 0
     assert server.connections == 6
 
 
@@ -46,7 +46,7 @@ def test_a_loop_that_is_closed_without_a_word_is_forgotten(server: ProviderServe
         loop.close()
     asyncio.run(world.complete())
     gc.collect()
-    assert len(world.engine._transports) == 0
+    assert len(world.engine._connections) == 0
 
 
 async def test_connections_can_be_closed_and_made_again(server: ProviderServer) -> None:

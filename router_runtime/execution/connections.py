@@ -1,24 +1,43 @@
-"""One transport for each event loop, closed with its loop."""
+"""What each event loop reaches providers with: its transport, and how many calls a provider takes at a time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
+from router_runtime.registry import ProviderEntry
 from router_runtime.transport import Transport
 
 
-class _Held(NamedTuple):
-    """A transport, and the generator whose end closes it."""
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Of one event loop.
+
+    Args:
+        transport: Opens them.
+        keeper: Closes them at its end.
+        slots: By provider and their number.
+    """
 
     transport: Transport
     keeper: AsyncGenerator[None, None]
+    slots: dict[tuple[str, int], asyncio.Semaphore] = field(default_factory=dict)
+
+    def slot(self, provider: ProviderEntry) -> asyncio.Semaphore | None:
+        """What a call holds while it is under way; None where ``provider`` takes any number of them."""
+        most = provider.max_connections
+        if most is None:
+            return None
+        slot = self.slots.get((provider.name, most))
+        if slot is None:
+            slot = self.slots[provider.name, most] = asyncio.Semaphore(most)
+        return slot
 
 
-class LoopTransports:
-    """The transports of event loops. Safe to use from loops of several threads.
+class LoopConnections:
+    """The connections of event loops, closed with their loops. Safe to use from loops of several threads.
 
     Nobody says that a loop ends, but ``asyncio.run`` and its like close the loop's asynchronous generators before they
     close the loop. So each transport is held by one, and its connections end with the loop that made them: a program
@@ -26,31 +45,31 @@ class LoopTransports:
     """
 
     def __init__(self) -> None:
-        self._held: dict[asyncio.AbstractEventLoop, _Held] = {}
+        self._held: dict[asyncio.AbstractEventLoop, Connections] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def here(self, connect: Callable[[], Transport]) -> Transport:
-        """The running loop's transport, made by ``connect`` at first use."""
+    def here(self, connect: Callable[[], Transport]) -> Connections:
+        """The running loop's, with a transport that ``connect`` makes at first use."""
         loop = asyncio.get_running_loop()
         held = self._held.get(loop)
         if held is None:
             self._forget_closed()
             held = self._held[loop] = self._hold(loop, connect())
-        return held.transport
+        return held
 
     async def aclose(self) -> None:
-        """Closes the running loop's transport, if there is one."""
+        """Closes the running loop's, if there are any."""
         held = self._held.get(asyncio.get_running_loop())
         if held is not None:
             await held.keeper.aclose()
 
-    def _hold(self, loop: asyncio.AbstractEventLoop, transport: Transport) -> _Held:
+    def _hold(self, loop: asyncio.AbstractEventLoop, transport: Transport) -> Connections:
         keeper = self._keep(loop, transport)
         with suppress(StopIteration):  # it is begun by hand, up to its only yield: the loop then knows of it
             keeper.__anext__().send(None)
-        return _Held(transport, keeper)
+        return Connections(transport, keeper)
 
     async def _keep(self, loop: asyncio.AbstractEventLoop, transport: Transport) -> AsyncGenerator[None, None]:
         try:
