@@ -38,6 +38,8 @@ from router_runtime.registry import Price
 
 _MILLION = Decimal(10) ** 6
 _CHARS_PER_TOKEN = 4
+_MOST_TOKENS = 10**8
+"""Of a prompt or an answer, a hundred times those of today: a larger count is a fault of the server."""
 _NOT_THEIR_FAULT = (UnsupportedByProvider, BadRequest, ContentFiltered, Refused, NoConnectionLeft, TotalTimeout)
 _OWN_HOLDS = (AuthFailed, ModelNotFound, Redirected)
 _OWN_HOLD_S = 60.0
@@ -50,6 +52,13 @@ def exact_cost(price: Price, usage: Usage) -> Decimal:
     fresh = max(0, usage.input_tokens - usage.cached_tokens)
     parts = ((fresh, price.input), (usage.cached_tokens, cached), (usage.output_tokens, price.output))
     return sum((tokens * Decimal(repr(float(usd))) for tokens, usd in parts), Decimal(0)) / _MILLION
+
+
+def _believable(usage: Usage | None) -> Usage | None:
+    """``usage``, or None where it cannot be true and is as good as none."""
+    if usage is None or max(usage.input_tokens, usage.output_tokens, usage.cached_tokens) > _MOST_TOKENS:
+        return None
+    return usage
 
 
 @dataclass(slots=True)
@@ -72,7 +81,7 @@ class OpenAttempt:
 
     def see_response(self, response: ChatResponse) -> None:
         """Takes what a whole answer says about itself."""
-        self.usage, self.response_model = response.usage, response.model or None
+        self.usage, self.response_model = _believable(response.usage), response.model or None
         self.finish_reason = response.finish_reason
         self.chars = len(response.text)
 
@@ -84,7 +93,7 @@ class OpenAttempt:
             if chunk.reasoning:
                 self.chars += len(chunk.reasoning)
             if chunk.usage is not None:
-                self.usage = chunk.usage
+                self.usage = _believable(chunk.usage)
             if chunk.finish_reason is not None:
                 self.finish_reason = chunk.finish_reason
             if self.response_model is None and chunk.model:
@@ -92,7 +101,7 @@ class OpenAttempt:
 
     def see_end(self, reported: Usage | None) -> None:
         """Takes what a stream had reported that ended before its last report: of its answer, at least what was seen."""
-        if self.usage is None and reported is not None:
+        if self.usage is None and (reported := _believable(reported)) is not None:
             self.usage = replace(reported, output_tokens=max(reported.output_tokens, self.seen_tokens))
 
     @property

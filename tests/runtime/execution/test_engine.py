@@ -21,7 +21,7 @@ from router_runtime.breaker import HealthSettings
 from router_runtime.budgets import Budgets, Limit, Reservation
 from router_runtime.chat import ChatRequest
 from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, RequestError, StreamInterrupted
-from router_runtime.execution import ExecutionSettings, RetrySettings
+from router_runtime.execution import ChatStream, ExecutionSettings, RetrySettings
 from router_runtime.execution.engine import routes_of
 from router_runtime.health import UNHEALTHY, Health
 from router_runtime.records import Attempt
@@ -553,6 +553,22 @@ async def test_budgets_hold_under_concurrency_and_equal_the_attempts(servers: li
     spent, tokens = made.engine.budgets.spent("tier:free", "month")  # type: ignore[union-attr]
     assert spent == sum((Decimal(repr(a.cost_usd)) for a in made.log), Decimal(0)) <= Decimal("0.001")
     assert tokens == 15 * kinds["Completion"]
+    await made.engine.aclose()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_count_of_tokens_that_cannot_be_is_none(servers: list[ProviderServer], streamed: bool) -> None:
+    made = World.of([servers[0].url], budgets=Budgets())
+    usage = {"prompt_tokens": 2**53, "completion_tokens": 7}
+    parts = [sse({"id": "c", "model": "up", "choices": [], "usage": usage}), sse("[DONE]")]
+    servers[0].push(stream([*begun(WIRE), *parts]) if streamed else reply(WIRE.good(TEXT) | {"usage": usage}))
+    chosen = decision(made.names)
+    chunks = ChatStream(lambda: made.engine.call(made.registry, chosen, ASK, LIMITS, QUICK), chosen)
+    await (read_all(chunks, []) if streamed else made.complete(limits=LIMITS))
+    assert made.log[0].input_tokens is None
+    assert 0 < made.log[0].cost_usd < 0.001, "as predicted and seen"  # type: ignore[operator]
+    servers[0].handler = answer
+    await made.complete(limits=LIMITS)
     await made.engine.aclose()
 
 
