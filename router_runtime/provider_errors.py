@@ -18,6 +18,7 @@
     ├── MalformedAnswer             yes  yes   yes      not the JSON or the event stream of the wire format
     ├── StreamCut                   yes  yes   yes      the stream ended without its terminal event
     ├── ConnectFailed               yes  yes   no       refused, reset or failed TLS before an answer began
+    │   └── StaleConnection         yes  yes   no       kept from an earlier call, and closed by the server meanwhile
     └── CallTimeout                 yes  yes   (+)      ConnectTimeout, NoConnectionLeft, FirstTokenTimeout,
                                                         BetweenTokensTimeout, TotalTimeout (neither same nor next)
 
@@ -183,6 +184,13 @@ class ConnectFailed(ProviderError):
     """No connection, or it broke before an answer began."""
 
     retry_same = True
+
+
+class StaleConnection(ConnectFailed):
+    """A connection that was kept from an earlier call ended before an answer began: the server had closed it meanwhile.
+
+    Nothing is wrong with the provider, and a new connection helps at once.
+    """
 
 
 class CallTimeout(ProviderError):

@@ -16,6 +16,7 @@ from router_runtime.provider_errors import (
     FirstTokenTimeout,
     MalformedAnswer,
     ProviderError,
+    StaleConnection,
     StreamCut,
     TotalTimeout,
 )
@@ -204,6 +205,8 @@ def _before_answer(failure: TransportFailure) -> ProviderError:
     """The error of an attempt that got no head of an answer."""
     if failure.kind == "connect_timeout":
         return ConnectTimeout(str(failure))
+    if failure.kind == "stale":
+        return StaleConnection(str(failure))
     if failure.kind in ("protocol", "too_many_headers"):
         return MalformedAnswer(str(failure))
     return ConnectFailed(str(failure))

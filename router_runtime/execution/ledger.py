@@ -30,6 +30,7 @@ from router_runtime.provider_errors import (
     RateLimited,
     Redirected,
     Refused,
+    StaleConnection,
     TotalTimeout,
     UnsupportedByProvider,
 )
@@ -40,7 +41,10 @@ _MILLION = Decimal(10) ** 6
 _CHARS_PER_TOKEN = 4
 _MOST_TOKENS = 10**8
 """Of a prompt or an answer, a hundred times those of today: a larger count is a fault of the server."""
-_NOT_THEIR_FAULT = (UnsupportedByProvider, BadRequest, ContentFiltered, Refused, NoConnectionLeft, TotalTimeout)
+_NOT_THEIR_FAULT = (
+    *(UnsupportedByProvider, BadRequest, ContentFiltered, Refused),
+    *(StaleConnection, NoConnectionLeft, TotalTimeout),
+)
 _OWN_HOLDS = (AuthFailed, ModelNotFound, Redirected)
 _OWN_HOLD_S = 60.0
 _QUOTA_HOLD_S = {"request": 0.0, "daily": 3600.0, "credit": 300.0}

@@ -105,6 +105,36 @@ async def test_retries_end_when_the_bucket_is_dry(servers: list[ProviderServer])
     await made.engine.aclose()
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_kept_connection_that_the_server_has_closed_is_no_failure_of_it(
+    world: World, servers: list[ProviderServer], streamed: bool
+) -> None:
+    async def call() -> None:
+        await (read_all(world.stream(), []) if streamed else world.complete())
+
+    await asyncio.gather(call(), call())  # two connections are kept
+    servers[0].push([Close()])
+    await call()
+    assert [(a.model, a.error, a.billed) for a in world.log[2:]] == [
+        ("m0", "StaleConnection", False),
+        ("m0", None, True),
+    ]
+    assert servers[0].connections == 3, "the other kept one was not tried"
+    status = world.engine.health.status()["p0/m0"]
+    assert (status.calls, status.error_rate) == (3, 0.0)
+    assert world.engine.retry.left("p0") == 500, "what the second try took came back with its success"
+
+
+async def test_a_stale_connection_is_retried_by_the_bucket_alone(servers: list[ProviderServer]) -> None:
+    settings = replace(QUICK, retry=RetrySettings(same_provider=0))
+    made = World.of([server.url for server in servers[:2]], settings=settings)
+    servers[0].handler = servers[1].handler = answer
+    await made.complete()
+    servers[0].push([Close()])
+    assert [(a.model, a.error) for a in (await made.complete()).attempts] == [("m0", "StaleConnection"), ("m1", None)]
+    await made.engine.aclose()
+
+
 async def test_what_cannot_help_is_not_retried(world: World, servers: list[ProviderServer]) -> None:
     always(servers[0], reply({"error": {"message": "bad", "type": "invalid_request_error"}}, 400))
     with pytest.raises(AllAttemptsFailed, match="BadRequest"):
@@ -704,17 +734,19 @@ async def test_no_more_calls_are_under_way_than_a_provider_takes(servers: list[P
 
 
 async def test_a_call_goes_on_where_all_connections_stay_in_use(servers: list[ProviderServer]) -> None:
-    patient = {"timeout_s": 60.0, "first_token_timeout_s": 60.0, "idle_timeout_s": 60.0, "connect_timeout_s": 0.02}
+    patient = {"timeout_s": 60.0, "first_token_timeout_s": 60.0, "idle_timeout_s": 60.0, "connect_timeout_s": 60.0}
     full = provider("p0", servers[0].url, max_connections=1, **patient)
     made = World.around(registry([full, provider("p1", servers[1].url)], [model("m0", "p0"), model("m1", "p1")]))
     servers[0].push(stream(begun(WIRE), end=False, then=[Stall()]))
     servers[0].handler = servers[1].handler = answer
     async with made.stream() as holding:
         await anext(holding)
-        assert [a.error for a in (await made.complete()).attempts] == ["NoConnectionLeft", None]
-        assert made.engine.health.status()["p0/m0"].calls == 0, "it did nothing wrong"
         waiting = asyncio.create_task(made.complete(["m0"]))  # has nowhere else to go
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
+        made.registry.providers["p0"] = replace(full, connect_timeout_s=0.01)  # type: ignore[index]
+        done = await made.complete()
+        assert [(a.error, a.billed) for a in done.attempts] == [("NoConnectionLeft", False), (None, True)]
+        assert made.engine.health.status()["p0/m0"].calls == 0, "it did nothing wrong"
         assert not waiting.done()
     assert (await waiting).served == "m0"
     await made.engine.aclose()
