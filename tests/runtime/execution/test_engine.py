@@ -441,6 +441,17 @@ async def test_stream_recovery(world: World, servers: list[ProviderServer], reco
     assert all((a.cost_usd or 0) > 0 for a in world.log), "nobody is billed twice silently"
 
 
+async def test_a_stream_that_broke_within_its_reasoning_is_asked_anew(
+    world: World, servers: list[ProviderServer]
+) -> None:
+    thought = sse({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"reasoning_content": "Let me see."}}]})
+    servers[0].push(stream([thought], end=False, then=[Close()]))
+    seen: list[str] = []
+    await read_all(world.stream(stream_recovery="continue"), seen)
+    assert "".join(seen) == TEXT
+    assert servers[1].received[0].json()["messages"] == list(ASK.messages)
+
+
 async def test_the_time_of_a_slow_reader_is_not_the_providers(world: World) -> None:
     begun, read_s = perf_counter(), 0.0
     async with world.stream() as chunks:
