@@ -50,10 +50,10 @@ class HttpxTransport:
 
         limits = {"connect": connect_s, "pool": None, "read": None, "write": None}
         extensions = {"timeout": limits, "trace": trace}
-        request = httpx.Request(method, url, headers=dict(headers), content=body, extensions=extensions)
         try:
+            request = httpx.Request(method, url, headers=dict(headers), content=body, extensions=extensions)
             response = await self._pool.handle_async_request(request)
-        except (httpx.TransportError, ssl.SSLError) as error:
+        except (httpx.TransportError, httpx.InvalidURL, ssl.SSLError) as error:
             kind = _kind(error, connecting=True)
             failure = TransportFailure("stale" if kind == "reset" and not connected else kind, _host(url))
         else:
@@ -95,7 +95,7 @@ def _kind(error: Exception, *, connecting: bool) -> TransportKind:
         return "tls"
     if isinstance(error, httpx.ConnectTimeout):
         return "connect_timeout"
-    if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.ProxyError):
+    if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.ProxyError | httpx.InvalidURL):
         return "connect"
     if isinstance(error, httpx.RemoteProtocolError):
         text = str(error)

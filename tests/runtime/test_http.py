@@ -206,6 +206,12 @@ async def test_nobody_listens(transport: Transport) -> None:
     assert caught.value.kind == "connect"
 
 
+async def test_a_name_that_is_none(transport: Transport) -> None:
+    with pytest.raises(TransportFailure, match="no connection") as caught:
+        await fetch(transport, "http://ho\u00dft\u2024x/v1")
+    assert caught.value.kind == "connect"
+
+
 async def test_tls_to_a_plain_server(transport: Transport, server: ProviderServer) -> None:
     with pytest.raises(TransportFailure) as caught:
         await fetch(transport, server.url.replace("http:", "https:"))

@@ -660,7 +660,8 @@ async def test_a_slow_answer_is_hedged_and_the_loser_is_in_the_books(
     assert sorted((a.model, a.error, a.billed) for a in done.attempts if a.error) == [("m0", "Cancelled", True)]
     assert done.cost_usd == sum((Decimal(repr(a.cost_usd)) for a in done.attempts), Decimal(0)) > Decimal("0.00007")
     servers[0].handler = answer
-    assert [a.model for a in (await world.complete(settings=settings)).attempts] == ["m0"], "a fast answer stays alone"
+    patient = replace(settings, hedge_after_s=5.0)
+    assert [a.model for a in (await world.complete(settings=patient)).attempts] == ["m0"], "a fast answer stays alone"
     for server in servers:
         always(server, reply("no", 500))
     with pytest.raises(AllAttemptsFailed):
