@@ -95,6 +95,7 @@ class SyncStream(Iterator[StreamItem]):
     def __init__(self, background: Background, stream: ChatStream) -> None:
         self._background, self._stream = background, stream
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn = asyncio.Lock()  # a step that was interrupted must end before the stream can be closed
         self._ended = False
 
     def __next__(self) -> StreamItem:
@@ -102,7 +103,7 @@ class SyncStream(Iterator[StreamItem]):
         if not self._ended:
             self._loop = self._loop or self._background.started()
             try:
-                item = _result(self._background.hand(_next(self._stream), self._loop))
+                item = _result(self._background.hand(_next(self._stream, self._turn), self._loop))
             finally:
                 if item is None:
                     self.close()
@@ -120,7 +121,9 @@ class SyncStream(Iterator[StreamItem]):
     def _let_go(self) -> Future[None] | None:
         """Begins to close what is open."""
         ended, self._ended = self._ended, True
-        return None if ended or self._loop is None else self._background.hand(self._stream.aclose(), self._loop)
+        if ended or self._loop is None:
+            return None
+        return self._background.hand(_aclose(self._stream, self._turn), self._loop)
 
     def __enter__(self) -> Self:
         return self
@@ -143,8 +146,14 @@ def _result(future: Future[T]) -> T:
         future.cancel()  # no effect where it is done
 
 
-async def _next(stream: ChatStream) -> StreamItem | None:
-    return await anext(stream, None)
+async def _next(stream: ChatStream, turn: asyncio.Lock) -> StreamItem | None:
+    async with turn:
+        return await anext(stream, None)
+
+
+async def _aclose(stream: ChatStream, turn: asyncio.Lock) -> None:
+    async with turn:
+        await stream.aclose()
 
 
 async def _end_all() -> None:

@@ -1,14 +1,17 @@
 """The synchronous twins: calls and streams that somebody ends from outside."""
 
 import gc
+import signal
 import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from decimal import Decimal
 
 import pytest
 
 from router_runtime import Router
+from router_runtime.budgets import Budgets, Limit
 from router_runtime.execution import Engine
 from router_runtime.execution.sync import SyncStream
 from router_runtime.providers.catalog import adapter
@@ -40,7 +43,7 @@ def log() -> list[Attempt]:
 def router(server: ProviderServer, log: list[Attempt]) -> Iterator[Router]:
     patient = {"timeout_s": 60.0, "first_token_timeout_s": 60.0, "idle_timeout_s": 60.0}
     known = registry([provider("p0", server.url, api_key_env=None, **patient)], [model("m0", "p0")])
-    opened = Router.open(registry=known, state_dir=None, engine=Engine(adapter, log=log.append))
+    opened = Router.open(registry=known, state_dir=None, engine=Engine(adapter, budgets=Budgets(), log=log.append))
     yield opened
     opened.close()
 
@@ -102,6 +105,26 @@ def test_letting_go_of_a_stream_waits_for_nobody(router: Router, log: list[Attem
     with router.engine.health._guard:
         del items
     router.close()
+    assert errors(log) == ["Cancelled"]
+
+
+class Interrupted(Exception):
+    """As KeyboardInterrupt, which would end the tests."""
+
+
+def test_an_interrupt_passes_through_a_stream_that_is_being_read(router: Router, log: list[Attempt]) -> None:
+    def interrupt(_number: int, _frame: object) -> None:
+        raise Interrupted
+
+    items = router.stream_sync("x", limits=[Limit("key:k", "day", usd=Decimal(1))])
+    next(items)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(Interrupted):
+            list(items)
+    finally:
+        signal.signal(signal.SIGALRM, before)
     assert errors(log) == ["Cancelled"]
 
 
