@@ -29,6 +29,7 @@ from router_runtime.sqlite import immediate, write_ahead
 
 _PICO = Decimal(10) ** 12
 _MAX_USD = Decimal(MAX_BUDGET_USD)
+_MAX_TOKENS = 10**15
 _SCARCE = 0.2
 _CALLS_WHEN_SCARCE = 20
 _TIDY_S = 3600.0
@@ -134,8 +135,11 @@ def _limit(account: str, entry: BudgetEntry) -> Limit:
 
 
 def to_pico(usd: Decimal | float) -> int:
-    """Whole pico-dollars, rounded up; floats are read as the shortest decimal that gives them."""
-    exact = usd if isinstance(usd, Decimal) else Decimal(repr(float(usd)))
+    """Whole pico-dollars, rounded up; floats are read as the shortest decimal that gives them.
+
+    No more than any budget: counts are 64-bit integers, and one amount that does not fit would stop all counting.
+    """
+    exact = min(usd if isinstance(usd, Decimal) else Decimal(repr(float(usd))), _MAX_USD)
     return int((exact * _PICO).to_integral_value(rounding=ROUND_CEILING))
 
 
@@ -232,7 +236,7 @@ class Budgets:
 
     def settle(self, reservation: Reservation, usd: Decimal | float, tokens: int = 0) -> None:
         """See :class:`BudgetCounts`; while the file cannot be written, the reservation stays counted."""
-        pico, tokens = to_pico(usd) - reservation.pico_usd, tokens - reservation.tokens
+        pico, tokens = to_pico(usd) - reservation.pico_usd, min(tokens, _MAX_TOKENS) - reservation.tokens
         if reservation.rows and (pico or tokens):
             with self._guard:
                 self._owed.append((reservation.rows, pico, tokens))

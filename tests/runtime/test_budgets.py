@@ -52,6 +52,17 @@ def test_windows_are_calendar_windows_in_utc() -> None:
     assert dt.datetime.fromtimestamp(month[1], dt.UTC).isoformat() == "2026-03-01T00:00:00+00:00"
 
 
+def test_an_amount_beyond_all_measure_counts_as_the_most_and_stops_nobody_else() -> None:
+    budgets = Budgets(clock=Clock())
+    for _ in range(2):
+        held = budgets.reserve([Limit("key:odd", "day", tokens=10**18)], 0.5, 100)
+        budgets.settle(held, Decimal(10) ** 30, 10**30)
+    assert budgets.spent("key:odd", "day") > (Decimal(9_000_000), 10**15)
+    held = budgets.reserve([FREE], 0.5)
+    budgets.settle(held, 0.25)
+    assert budgets.spent("tier:free", "day") == (Decimal("0.25"), 0)
+
+
 def test_settling_replaces_the_reservation_exactly() -> None:
     budgets = Budgets(clock=Clock())
     held = budgets.reserve([FREE], Decimal("0.50"), 100)
