@@ -1,17 +1,19 @@
-"""How much of the linear text scores and of the domain table to believe, chosen on held-out prompts of the fit itself.
+"""How much of the linear text scores and of the domain table to believe, by held-out prompts of the fit itself.
 
 A choice needs differences between models, and the best models differ least. Squared error is ruled by the large
 differences of weak models (what was tried stands in training/README.md), so the settings are chosen by what they are
 for: the quality of the models that they would choose. Prices stay outside: a sweep of handicaps in proportion to the
 models' mean qualities stands for them, from none (quality alone) to one that makes all models equally good on average.
+Few prompts cannot tell good settings apart, so none is picked: they are averaged, each by how sure its loss is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 
 from training.labels_matrix import Floats, Targets
 
@@ -37,9 +39,6 @@ class Blend:
     spread: float
 
 
-DEFAULT = Blend(weight=0.7, spread=0.75)
-
-
 def narrowed(deviations: Floats, spread: float) -> Floats:
     """Deviations [..., M] whose differences between models are scaled by ``spread``; their mean stays."""
     shared = deviations.mean(axis=-1, keepdims=True)
@@ -47,10 +46,10 @@ def narrowed(deviations: Floats, spread: float) -> Floats:
 
 
 def choose_blend(text: Floats, strength: Floats, means: Floats, targets: Targets) -> Blend:
-    """The blend that chooses best on held-out prompts; where prompts have one label each, the one of least error.
+    """The mean of all settings on held-out prompts; where prompts have one label each, by their error.
 
-    Many settings are compared on few prompts, so :data:`DEFAULT` stands unless another one is better by more than the
-    standard error of the difference (the one-standard-error rule of Breiman et al. 1984).
+    A setting that is worse than the best one by z standard errors of the difference counts exp(−z) as much. Differences
+    between models are linear in what the table and the text each get, so the means of these are the mean's blend.
 
     Args:
         text: Held-out text scores [n, M].
@@ -66,11 +65,19 @@ def choose_blend(text: Floats, strength: Floats, means: Floats, targets: Targets
     value = _chosen if compared else _negative_error
     rows = np.flatnonzero(several if compared else targets.labelled.any(axis=1))
     part, start = targets.take(rows), means[rows]
-    values = [value(_predicted(one, text[rows], strength[rows], start), start, part) for one in offered]
-    best = int(np.argmax([float(one.mean()) for one in values]))
-    default = replace(DEFAULT, spread=DEFAULT.spread if compared else 1.0)
-    gain = values[best] - values[offered.index(default)]
-    return offered[best] if gain.mean() > gain.std() / np.sqrt(len(gain)) else default
+    values = np.array([value(_predicted(one, text[rows], strength[rows], start), start, part) for one in offered])
+    trust = _trust(values)
+    table = sum(share * one.spread * one.weight for share, one in zip(trust, offered, strict=True))
+    whole = sum(share * one.spread for share, one in zip(trust, offered, strict=True))
+    return Blend(weight=float(table / whole), spread=float(whole))
+
+
+def _trust(values: Floats) -> npt.NDArray[np.float64]:
+    """Weights [settings] that sum to 1, by the values [settings, n] that each has on the same prompts."""
+    loss = values[int(values.mean(axis=1).argmax())] - values
+    doubt = loss.std(axis=1, dtype=np.float64) / np.sqrt(values.shape[1])
+    found = np.exp(-loss.mean(axis=1, dtype=np.float64) / np.maximum(doubt, 1e-12))
+    return np.asarray(found / found.sum())
 
 
 def _predicted(blend: Blend, text: Floats, strength: Floats, means: Floats) -> Floats:

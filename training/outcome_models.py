@@ -156,7 +156,9 @@ def _stack(
     sketch = sketch_directions(gram, config.sketch, config.seed)
     stack = Stack(gram, targets, *settings(fits, scores, targets), sketch, config.rank)
     blend = stack.blend
-    progress.say(f"text scores of all prompts; weight of the domain table {blend.weight}, spread {blend.spread}")
+    progress.say(
+        f"text scores of all prompts; weight of the domain table {blend.weight:.2f}, spread {blend.spread:.2f}"
+    )
     compressed = [(fit.test, stack.parts(fit.text, fit.table, fit.train)) for fit in fits]
     everyone = np.arange(len(matrix))
     text = fit_texts(gram, targets, everyone, config.penalties)
