@@ -160,7 +160,7 @@ class Memory:
         Raises:
             MemoryRefused: No such agent.
             RequestError: Nothing says what to forget, or two things are said.
-            StoreError: The store failed; nothing was deleted.
+            StoreError: The store failed: nothing was deleted, or some of the text is still in its files. Forget again.
         """
         self.directory(agent)
         if everything == (ids is not None or scope is not None):

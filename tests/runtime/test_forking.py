@@ -64,19 +64,74 @@ with ProviderServer() as server:
 """
 
 
-def run(folder: Path, state: str) -> None:
+SURVIVOR = """
+import os, signal, subprocess, sys
+from decimal import Decimal
+from router_runtime.budgets import Budgets, Limit
+from router_runtime.memory import Memory
+from router_runtime.memory.access import Access
+
+folder = sys.argv[1]
+limit = Limit("tier:free", "month", usd=Decimal(100))
+
+def opened():
+    memory = Memory.open(folder + "/memory.sqlite", lambda who: Access(who, {"s"}, {"s"}, "s"))
+    return Budgets(folder + "/budgets.sqlite", clock=lambda: 1e9), memory
+
+def write():
+    budgets.reserve([limit], 1)
+    assert budgets.headroom([limit]).usd < 100
+    memory.write("a", "a fact")
+
+def child_writes():
+    os.write(tell_child, b".")
+    os.read(hear_child, 1)
+
+LOOK = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('PRAGMA user_version').fetchall()"
+
+budgets, memory = opened()
+write()
+hear_parent, tell_child = os.pipe()
+hear_child, tell_parent = os.pipe()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    for _ in range(2):
+        os.read(hear_parent, 1)
+        write()
+        os.write(tell_parent, b".")
+    signal.pause()
+write()
+child_writes()
+budgets.close(), memory.close()
+for name in ("budgets", "memory"):  # a process that passes by deletes the log of what nobody else has locked
+    subprocess.run([sys.executable, "-c", LOOK, f"{folder}/{name}.sqlite"], check=True)
+child_writes()
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+budgets, memory = opened()
+print("done", budgets.spent("tier:free", "month")[0], len(memory.search("fact", reader="a")))
+"""
+
+
+def run(script: str, folder: Path, state: str = "") -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SERVICE, str(folder), state],
+        [sys.executable, "-W", "error", "-c", script, str(folder), state],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout.split()[:1]) == (0, ["done"]), done.stderr
+    return done.stdout
 
 
 def test_calls_budgets_log_and_memory_work_in_a_forked_child(tmp_path: Path) -> None:
-    run(tmp_path, "")
+    run(SERVICE, tmp_path)
 
 
 def test_a_forked_child_shares_what_replicas_share(tmp_path: Path) -> None:
     pytest.importorskip("redis")
     with RedisServer() as redis:
-        run(tmp_path, redis.url)
+        run(SERVICE, tmp_path, redis.url)
+
+
+def test_what_a_forked_child_wrote_survives_its_parent_and_kill_9(tmp_path: Path) -> None:
+    assert run(SURVIVOR, tmp_path).split() == ["done", "4", "4"]
