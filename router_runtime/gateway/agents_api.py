@@ -48,7 +48,10 @@ def routes(service: Service) -> list[Route]:
         if not isinstance(messages, str | list):
             raise refuse("messages", "a text or a list of messages")
         tier, intent = options["tier"], options.get("intent")
-        choice = await service.router.off_loop(lambda: service.router.agents.match(messages, tier=tier, intent=intent))
+        with service.limits.place(caller):
+            choice = await service.router.off_loop(
+                lambda: service.router.agents.match(messages, tier=tier, intent=intent)
+            )
         visible = rows(caller)
         refused = {name: reason for name, reason in choice.refused.items() if name in visible}
         return Json({**asdict(choice), "refused": refused})

@@ -46,12 +46,9 @@ class Answering:
         turn = Turn(self, caller, send)
         try:
             body = await receive.read()
-            self.service.limits.enter(caller)
-            try:
+            with self.service.limits.place(caller):
                 async with Watch(receive.connection):
                     await turn.run(read_json(body))
-            finally:
-                self.service.limits.leave(caller)
         except PointsmanError as error:
             await turn.fail(error)
         except ClientGone:

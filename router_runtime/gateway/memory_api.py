@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,27 +23,32 @@ from router_runtime.memory.memory import DEPTH
 from router_runtime.provider_errors import ProviderError
 from router_runtime.registry import Registry
 from router_runtime.registry_yaml import did_you_mean
+from router_runtime.workers import Workers
+
+T = TypeVar("T")
 
 MAX_TAGS, MAX_IDS, MAX_NAME = 64, 1_000, 256
 MAX_TTL_S = 10 * 366 * 86_400.0
 _HITS = 10
 _TIDY_S = 600.0
+_THREADS = 8
 
 
 def routes(service: Service) -> list[Route]:
     """The endpoints."""
+    desk = _Desk(service)
 
     async def write(request: Request) -> Response:
         memory, agent, body = await _asked(service, request, ("text", "tags", "scope", "ttl_s"))
         said, scope = text(body.get("text"), "text"), _maybe_name(body, "scope")
         tags, ttl = _names(body, "tags", MAX_TAGS) or [], _ttl(body.get("ttl_s"))
-        key = await asyncio.to_thread(memory.write, agent, said, tags, scope, ttl_s=ttl)
+        key = await desk.run(request, lambda: memory.write(agent, said, tags, scope, ttl_s=ttl))
         return Json({"object": "memory", "id": key})
 
     async def search(request: Request) -> Response:
         memory, agent, body = await _asked(service, request, ("query", "agents", "k"))
         query, authors, k = text(body.get("query"), "query"), _names(body, "agents", MAX_TAGS), _hits(body.get("k"))
-        found = await asyncio.to_thread(memory.search, query, reader=agent, agents=authors, k=k)
+        found = await desk.run(request, lambda: memory.search(query, reader=agent, agents=authors, k=k))
         return Json({"object": "list", "data": [_hit(one) for one in found]})
 
     async def forget(request: Request) -> Response:
@@ -52,7 +57,7 @@ def routes(service: Service) -> list[Route]:
         everything = truth(body.get("everything"), "everything")
         if everything and (ids is not None or scope is not None):
             raise refuse("everything", "given alone: with ids or a scope it would say two things")
-        count = await asyncio.to_thread(memory.forget, agent, ids=ids, scope=scope, everything=everything)
+        count = await desk.run(request, lambda: memory.forget(agent, ids=ids, scope=scope, everything=everything))
         return Json({"object": "memory.forgotten", "forgotten": count})
 
     return [
@@ -67,11 +72,38 @@ async def tidy(service: Service) -> None:
 
     A store or a provider that fails is asked again the next time: searches leave out what has expired all the same.
     """
+    workers = Workers("pointsman-tidy", 1)
     while service.memory is not None:
         with suppress(StoreError, ProviderError):
-            await asyncio.to_thread(service.memory.purge)
-            await asyncio.to_thread(service.memory.reembed)
+            await workers.run(service.memory.purge)
+            await workers.run(service.memory.reembed)
         await asyncio.sleep(_TIDY_S)
+
+
+class _Desk:
+    """Calls of the memory: few at a time, on threads of their own, because an encoder that hangs holds up each of them.
+
+    Args:
+        service: The gateway.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._workers, self._under_way = service, Workers("pointsman-memory", _THREADS), 0
+
+    async def run(self, request: Request, work: Callable[[], T]) -> T:
+        """``work()``.
+
+        Raises:
+            GatewayRefusal: 503 where the memory or the gateway is full, 429 where the key is.
+        """
+        if self._under_way >= self._service.settings.max_concurrent_memory:
+            raise GatewayRefusal("the memory is full", status=503, code="memory_full", retry_after=1.0)
+        with self._service.limits.place(request.state.caller):
+            self._under_way += 1
+            try:
+                return await self._workers.run(work)
+            finally:
+                self._under_way -= 1
 
 
 async def _asked(service: Service, request: Request, fields: Collection[str]) -> tuple[Memory, str, dict[str, Any]]:

@@ -20,6 +20,7 @@ from router_runtime.gateway.wire import Json, read_json
 from router_runtime.messages import Messages
 from router_runtime.options import Options, RouteOptions
 from router_runtime.records import Feedback, FeedbackSource, to_dict
+from router_runtime.workers import Workers
 
 MAX_BATCH = 1_000
 _SOURCES = get_args(FeedbackSource)
@@ -27,6 +28,7 @@ _SOURCES = get_args(FeedbackSource)
 
 def routes(service: Service) -> list[Route]:
     """The endpoints."""
+    explaining = Workers("pointsman-explain", 1)  # it takes long: decisions must not wait for it
 
     async def route(request: Request) -> Json:
         body = read_json(await request.body())
@@ -35,15 +37,16 @@ def routes(service: Service) -> list[Route]:
         if not isinstance(messages, str | list):
             raise refuse("messages", "a text or a list of messages")
         router, influences = service.router, None
-        said, options = await router.off_loop(lambda: _route_options(service, request, body, messages))
-        if explained:
-            found = await asyncio.to_thread(lambda: explain(router, said, **options))
-            decision = found.decision
-            influences = [
-                {"kind": i.kind, "name": i.name, "value": i.value, "change": i.change} for i in found.influences
-            ]
-        else:
-            decision = await router.off_loop(lambda: router.route(said, **options))
+        with service.limits.place(request.state.caller):
+            said, options = await router.off_loop(lambda: _route_options(service, request, body, messages))
+            if explained:
+                found = await explaining.run(lambda: explain(router, said, **options))
+                decision = found.decision
+                influences = [
+                    {"kind": i.kind, "name": i.name, "value": i.value, "change": i.change} for i in found.influences
+                ]
+            else:
+                decision = await router.off_loop(lambda: router.route(said, **options))
         document = {**to_dict(decision), "reason": reason(decision)}
         if influences is not None:
             document["influences"] = influences

@@ -158,6 +158,15 @@ def test_an_encoder_that_fails_costs_no_decision(house: Path) -> None:
     assert choice.name == "one", "agents are chosen without it, too"
 
 
+async def test_decisions_leave_the_event_loop_and_its_usual_threads_to_others(house: Path, bundle: Bundle) -> None:
+    def thread() -> str:
+        return threading.current_thread().name
+
+    assert (await opened(house).off_loop(thread)).startswith("pointsman-decide")
+    plain = Router.open(bundle, registry=house / "registry.yaml", state_dir=None)
+    assert await plain.off_loop(thread) == thread()
+
+
 def replace_agents(router: Router, *names: str) -> Router:
     snapshot = router.live.snapshot(0.0)
     known = replace(snapshot.registry, agents={name: AgentEntry(name) for name in names})
