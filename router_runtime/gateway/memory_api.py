@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from router_runtime.errors import GatewayRefusal, StoreError, UnknownModelError
+from router_runtime.errors import GatewayRefusal, PointsmanError, UnknownModelError
 from router_runtime.gateway.agents_api import is_open_to
 from router_runtime.gateway.auth import Caller
 from router_runtime.gateway.reading import refuse, text, truth
@@ -20,7 +20,6 @@ from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import Json, read_json
 from router_runtime.memory import Found, Memory
 from router_runtime.memory.memory import DEPTH
-from router_runtime.provider_errors import ProviderError
 from router_runtime.registry import Registry
 from router_runtime.registry_yaml import did_you_mean
 from router_runtime.workers import Workers
@@ -32,6 +31,7 @@ MAX_TTL_S = 10 * 366 * 86_400.0
 _HITS = 10
 _TIDY_S = 600.0
 _THREADS = 8
+_LOG = logging.getLogger("router_runtime.memory")
 
 
 def routes(service: Service) -> list[Route]:
@@ -70,13 +70,15 @@ def routes(service: Service) -> list[Route]:
 async def tidy(service: Service) -> None:
     """Deletes what has expired, and encodes again what another encoder had encoded; now and every ten minutes.
 
-    A store or a provider that fails is asked again the next time: searches leave out what has expired all the same.
+    What fails is told and tried again the next time: searches leave out what has expired all the same.
     """
     workers = Workers("pointsman-tidy", 1)
     while service.memory is not None:
-        with suppress(StoreError, ProviderError):
-            await workers.run(service.memory.purge)
-            await workers.run(service.memory.reembed)
+        for work in (service.memory.purge, service.memory.reembed):
+            try:
+                await workers.run(work)
+            except PointsmanError as error:
+                _LOG.warning("the memory's upkeep (%s): %s", work.__name__, error)
         await asyncio.sleep(_TIDY_S)
 
 

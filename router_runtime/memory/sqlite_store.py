@@ -114,11 +114,12 @@ class SqliteMemory:
         newest = "seq NOT IN (SELECT seq FROM entries WHERE scope = ? ORDER BY seq DESC LIMIT ?)"
         return self._delete(f"scope = ? AND {newest}", [scope, scope, n])
 
-    def other_encodings(self, encoder: str, n: int) -> list[tuple[int, str]]:
+    def other_encodings(self, encoder: str, after: int, n: int) -> list[tuple[int, str]]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
         with self._using("read") as db:
             rows = db.execute(
-                "SELECT seq, text, tags FROM entries WHERE encoder != ? ORDER BY seq LIMIT ?", (encoder, n)
+                "SELECT seq, text, tags FROM entries WHERE encoder != ? AND seq > ? ORDER BY seq LIMIT ?",
+                (encoder, after, n),
             ).fetchall()
         return [(seq, said(text, json.loads(tags))) for seq, text, tags in rows]
 

@@ -1,5 +1,6 @@
 """The shared memory over HTTP: on whose behalf a key may write, read and forget, and what is refused."""
 
+import asyncio
 import json
 import threading
 import time
@@ -13,7 +14,8 @@ import httpx
 import pytest
 
 from router_runtime.encoder import Vector
-from router_runtime.errors import StoreError
+from router_runtime.errors import ConfigError, StoreError
+from router_runtime.gateway.memory_api import tidy
 from router_runtime.gateway.serve import remember
 from router_runtime.gateway.settings import GatewaySettings
 from router_runtime.memory import HashEncoder, Memory
@@ -102,11 +104,35 @@ def test_the_gateway_deletes_what_has_expired_and_encodes_again_by_itself(tmp_pa
     before.write("coding", "an old habit")
     with ProviderServer() as server, running(registry_at(server.url), tmp_path / "state", memory=place):
         until = time.monotonic() + 60
-        while before.store.other_encodings(HashEncoder().fingerprint, 10) and time.monotonic() < until:
+        while before.store.other_encodings(HashEncoder().fingerprint, 0, 10) and time.monotonic() < until:
             time.sleep(0.02)
-        assert before.store.other_encodings(HashEncoder().fingerprint, 10) == []
+        assert before.store.other_encodings(HashEncoder().fingerprint, 0, 10) == []
         assert [one.expires for one in before.store.placed(0)] == [None]
     before.close()
+
+
+class Failing(HashEncoder):
+    """Takes no text."""
+
+    fingerprint = "failing"
+
+    def encode(self, texts: Sequence[str]) -> Vector:
+        raise ConfigError("encoder: the model fails on its input")
+
+
+async def test_an_encoder_that_fails_is_told_and_does_not_end_the_upkeep(
+    gate: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = Memory.open(tmp_path / "memory.sqlite", DIRECTORY)
+    before.write("coding", "a fact")
+    memory = Memory.open(tmp_path / "memory.sqlite", DIRECTORY, Failing())
+    upkeep = asyncio.create_task(tidy(replace(gate.service, memory=memory)))
+    while not upkeep.done() and "(reembed): encoder: the model fails" not in caplog.text:
+        await asyncio.sleep(0.01)
+    assert not upkeep.done()
+    upkeep.cancel()
+    before.close()
+    memory.close()
 
 
 def test_a_key_acts_for_the_agents_of_its_tiers_alone(gate: Gateway, ask: Ask) -> None:

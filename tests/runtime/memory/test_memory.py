@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_runtime.errors import MemoryRefused, RequestError, StoreError
+from router_runtime.errors import MemoryRefused, PredictionError, RequestError, StoreError
 from router_runtime.memory import Access, HashEncoder, Memory
 from router_runtime.memory.access import access_of, by_registry, private
 from router_runtime.memory.encoders import normalised
@@ -231,6 +231,41 @@ def test_another_encoder_encodes_again_in_steps(place: str | Path) -> None:
     assert memory.reembed() == 0
     assert all(hit.by_meaning for hit in memory.search("fact", reader="coding"))
     assert all(hit.by_meaning is None for hit in first.search("fact", reader="coding"))
+    first.close()
+    memory.close()
+
+
+class Choosy(Other):
+    """Takes no text with a Q in it, and none at all once it is ``away``."""
+
+    def __init__(self) -> None:
+        self.away, self.seen = False, list[str]()
+
+    def encode(self, texts: Sequence[str]) -> Vector:
+        self.seen += texts
+        if self.away or any("Q" in text for text in texts):
+            raise PredictionError("not this")
+        return super().encode(texts)
+
+
+def test_texts_that_an_encoder_does_not_take_are_passed_over(
+    place: str | Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, encoder = Memory.open(place, DIRECTORY), Choosy()
+    for n in range(40):
+        first.write("coding", f"fact {n} Q" if n in (0, 1, 17) else f"fact {n}")
+    memory = Memory.open(place, DIRECTORY, encoder)
+    encoder.away = True
+    with pytest.raises(PredictionError):
+        memory.reembed(batch=16)
+    assert len(encoder.seen) == 17, "an encoder that takes nothing is not asked for each text"
+    encoder.away = False
+    assert memory.reembed(batch=16) == 37
+    assert "does not take 3 texts" in caplog.text
+    assert len(memory.search("fact", reader="coding", k=50)) == 40
+    sent = len(encoder.seen)
+    assert memory.reembed(batch=16) == 0
+    assert len(encoder.seen) == sent, "nor are they sent again and again"
     first.close()
     memory.close()
 
