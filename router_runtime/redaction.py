@@ -4,14 +4,16 @@ Every hit becomes a fixed marker in brackets. What is found goes by its form alo
 words stay; and a number or an identifier that merely looks like one goes too (a date with blanks, a checksum, a UUID).
 It errs on that side on purpose: a kept text is for people to read. Features for the learner are made of the original.
 
-The time is linear in the length of the text: every repetition has a bound, and none can begin inside another.
+The time is linear in the length of the text: every repetition has a bound, and none can begin inside another. Long
+texts are gone through in steps (``substitution.py``): a rule's shortest hit fits in ``REACH`` characters.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from ipaddress import ip_address
+
+from router_runtime.substitution import Replacement, substitute
 
 EMAIL, PHONE, NUMBER, CARD, ACCOUNT, IP, SECRET = (
     "[email]",
@@ -28,13 +30,11 @@ _PHONE_DIGITS = (8, 15)
 _CARD_DIGITS = (13, 19)
 _DATE_OR_DECIMAL = re.compile(r"(?:\d{4}-\d{2}-\d{2}|\d+\.\d+)\Z")
 
-_Replacement = str | Callable[[re.Match[str]], str]
-
 
 def redact(text: str) -> str:
     """``text`` with markers in place of what looks private."""
     for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
+        text = substitute(pattern, replacement, text)
     return text
 
 
@@ -72,7 +72,7 @@ _MARKER = rf"(?:{'|'.join(re.escape(one) for one in (EMAIL, PHONE, NUMBER, CARD,
 _KEY = "[A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
 _BETWEEN_DIGITS = " ()./\u00a0\u2009\u202f\u2010-\u2013-"
 _HEX = "0-9A-Fa-f"
-_RULES: tuple[tuple[re.Pattern[str], _Replacement], ...] = (
+_RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = (
     # a private key up to its end; where that is cut off, its lines
     (
         re.compile(

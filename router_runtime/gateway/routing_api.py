@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 from starlette.requests import Request
@@ -47,7 +48,8 @@ def routes(service: Service) -> list[Route]:
                 ]
             else:
                 decision = await router.off_loop(lambda: router.route(said, **options))
-        document = {**to_dict(decision), "reason": reason(decision)}
+        told = replace(decision, prompt=None, features=None)  # for the log; the caller knows what was asked
+        document = {**to_dict(told), "reason": reason(decision)}
         if influences is not None:
             document["influences"] = influences
         headers = {name.decode(): value.decode() for name, value in headers_of(decision, decision.chosen)}
