@@ -137,12 +137,14 @@ class Turn:
         batches = aiter(stream.batches)
         first: Sequence[StreamItem] = await anext(batches, ())
         encoder = await self._begin(asked, stream)
+        data = encoder.begin()
         try:
-            data = encoder.begin() + encoder.feed(_chunks(first))
+            data += encoder.feed(_chunks(first))
             async for items in batches:
                 if data:
                     await self._send({"type": "http.response.body", "body": data, "more_body": True})
-                data = encoder.feed(_chunks(items))
+                    data = b""  # where the next ones fail, this must not be sent again
+                data += encoder.feed(_chunks(items))
             data += encoder.end()
         except PointsmanError as error:
             problem = self._service.problem(error)
