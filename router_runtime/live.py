@@ -8,6 +8,7 @@ that it was opened with: where the registry names another one, that is for the n
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ class Live:
         state_dir: Where models are disabled; None = nowhere.
         clock: UTC seconds since the epoch.
         observer: Is told of swaps and refusals.
+        timer: Monotonic seconds, for when to look: a clock that is set back must not hide what changed.
 
     Raises:
         RegistryError: Where the registry is not valid at the start.
@@ -50,8 +52,9 @@ class Live:
         state_dir: Path | None,
         clock: Callable[[], float],
         observer: Observer,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock, self._observer, self._state_dir = clock, observer, state_dir
+        self._clock, self._timer, self._observer, self._state_dir = clock, timer, observer, state_dir
         self._registry_file = registry if isinstance(registry, Path) else None
         self._bundle_folder = bundle if isinstance(bundle, Path) else None
         self._guard = threading.Lock()
@@ -63,7 +66,7 @@ class Live:
         self._disabled = read_disabled(state_dir) if state_dir else {}
         self._disabled_everywhere: dict[str, float] = {}
         self._others.follow(self._registry)
-        self._check_at = clock() + CHECK_EVERY_S
+        self._check_at = timer() + CHECK_EVERY_S
         self._snapshot = self._make()
 
     @property
@@ -72,9 +75,10 @@ class Live:
         return self._state_dir
 
     def snapshot(self, now: float) -> Snapshot:
-        """The one to decide by at ``now``; once a second it looks whether a file changed."""
-        if now >= self._check_at:
-            self._check_at = now + CHECK_EVERY_S
+        """The one to decide by at ``now`` (UTC seconds); once a second it looks whether a file changed."""
+        moment = self._timer()
+        if moment >= self._check_at:
+            self._check_at = moment + CHECK_EVERY_S
             if self._signatures() != self._seen or self._others.changed():
                 threading.Thread(target=self.refresh, name="pointsman-reload", daemon=True).start()
         snapshot = self._snapshot

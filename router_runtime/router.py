@@ -56,7 +56,7 @@ class RouterSettings:
 
     Args:
         clock: UTC seconds since the epoch.
-        timer: Monotonic seconds, for the deadline.
+        timer: Monotonic seconds, for the deadline and for when to look at files.
         seed: Makes ids and draws repeatable; None = from the system.
         health: Live health of the providers; None = the engine's.
         engine: Carries out calls; None = one with the usual settings.
@@ -165,6 +165,7 @@ class Router(Calling):
             None if folder is None else Path(folder),
             chosen.clock,
             observe,
+            chosen.timer,
         )
         shared = _shared(given_state, live.snapshot(chosen.clock()).registry.state, observe, chosen.clock)
         router = cls(live, chosen if shared is None else _sharing(chosen, shared))
