@@ -82,7 +82,8 @@ class Turn:
         asked = self._form.read(body)
         self._streamed = asked.streamed
         given = options_of(asked.chat, self._caller, router.current_registry(), service.clock())
-        messages, options = await router.off_loop(lambda: prepared(router, asked.chat.get("messages"), given))
+        said, caller = asked.chat.get("messages"), self._caller
+        messages, options = await router.off_loop(lambda: prepared(router, said, given, caller))
         if asked.streamed:
             stream = await router.off_loop(lambda: router.stream(messages, **options))
             try:

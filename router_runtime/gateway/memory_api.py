@@ -13,8 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from router_runtime.errors import GatewayRefusal, PointsmanError, UnknownModelError
-from router_runtime.gateway.agents_api import is_open_to
-from router_runtime.gateway.auth import Caller
+from router_runtime.gateway.auth import Caller, is_open_to, open_agents
 from router_runtime.gateway.reading import refuse, text, truth
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import Json, read_json
@@ -132,7 +131,8 @@ async def _asked(service: Service, request: Request, fields: Collection[str]) ->
 def _check(registry: Registry, agent: str, caller: Caller) -> None:
     entry = registry.agents.get(agent)
     if entry is None:
-        raise UnknownModelError(f"no agent {agent[:100]!r}{did_you_mean(agent[:100], registry.agents)}")
+        known = open_agents(registry, caller)
+        raise UnknownModelError(f"no agent {agent[:100]!r}{did_you_mean(agent[:100], known)}")
     if not is_open_to(entry, caller):
         raise GatewayRefusal(
             f"this key does not open the agent {agent!r}", status=403, code="agent_not_allowed", param="agent"

@@ -78,7 +78,7 @@ def _route_options(
     if extra := set(given.get("extra") or ()) - {"max_tokens", "max_completion_tokens", "temperature", "top_p"}:
         name = sorted(extra)[0][:100]
         raise GatewayRefusal(f"no field {name!r} in /v1/route", status=400, code="unknown_field", param=name)
-    said, chosen = prepared(service.router, messages, given)
+    said, chosen = prepared(service.router, messages, given, request.state.caller)
     return said, cast(RouteOptions, {name: value for name, value in chosen.items() if name in Options._fields})
 
 
