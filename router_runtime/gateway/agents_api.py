@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from router_runtime.calling import CallOptions
-from router_runtime.errors import GatewayRefusal, NoCandidateError, UnknownModelError
+from router_runtime.errors import NoCandidateError, UnknownModelError
 from router_runtime.gateway.asking import options_of
 from router_runtime.gateway.auth import Caller, open_agents
-from router_runtime.gateway.reading import refuse
+from router_runtime.gateway.reading import refuse, refuse_others
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import Json, read_json
 from router_runtime.messages import Messages
@@ -41,8 +41,7 @@ def routes(service: Service) -> list[Route]:
 
     async def match(request: Request) -> Json:
         body = read_json(await request.body())
-        if unknown := set(body) - {"messages", "tier", "intent"}:
-            raise GatewayRefusal(f"no field {sorted(unknown)[0][:100]!r}", status=400, code="unknown_field")
+        refuse_others(body, ("messages", "tier", "intent"))
         registry, caller = service.router.current_registry(), request.state.caller
         options = options_of({**body, "model": "auto"}, caller, registry, service.clock())
         messages = body.get("messages")

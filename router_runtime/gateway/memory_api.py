@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from router_runtime.errors import GatewayRefusal, PointsmanError, UnknownModelError
 from router_runtime.gateway.auth import Caller, is_open_to, open_agents
-from router_runtime.gateway.reading import refuse, text, truth
+from router_runtime.gateway.reading import refuse, refuse_others, text, truth
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import Json, read_json
 from router_runtime.memory import Found, Memory
@@ -117,12 +117,7 @@ async def _asked(service: Service, request: Request, fields: Collection[str]) ->
     if service.memory is None:
         raise GatewayRefusal("this gateway keeps no memory; start it with --memory", status=404, code="no_memory")
     body = read_json(await request.body())
-    if unknown := set(body) - {"agent", *fields}:
-        name = sorted(unknown)[0][:100]  # a scope that is spelled wrong must not become another scope
-        raise GatewayRefusal(
-            f"no field {name!r}{did_you_mean(name, ['agent', *fields])}",
-            status=400, code="unknown_field", param=name,
-        )  # fmt: skip
+    refuse_others(body, ("agent", *fields))
     agent = _name(body.get("agent"), "agent").removeprefix("agent/")
     _check(service.router.current_registry(), agent, request.state.caller)
     return service.memory, agent, body
