@@ -14,6 +14,7 @@ import numpy as np
 from router_runtime.encoder import Vector, normalised
 from router_runtime.errors import TransportFailure
 from router_runtime.execution.sync import Background
+from router_runtime.forking import Process
 from router_runtime.provider_errors import AuthFailed, CallTimeout, ConnectFailed, MalformedAnswer, ProviderError
 from router_runtime.providers.base import HttpCall, Target
 from router_runtime.providers.building import post
@@ -56,6 +57,7 @@ class EndpointEncoder:
         self._batch, self._tries, self._environ, self._connect = batch, tries, environ, connect
         self._background = Background()
         self._transport: Transport | None = None
+        self._process = Process()
         place = hashlib.sha256(provider.base_url.encode()).hexdigest()[:12]
         self._fingerprint = f"endpoint-{model}-{dims}-{place}"
 
@@ -123,7 +125,7 @@ class EndpointEncoder:
 
     async def _exchange(self, call: HttpCall) -> dict[str, Any]:
         """One request and its whole answer, within the provider's ``timeout_s``."""
-        if self._transport is None:
+        if self._transport is None or self._process.forked(self._transport):  # its connections are the parent's
             self._transport = self._connect()
         try:
             async with asyncio.timeout(self._provider.timeout_s):

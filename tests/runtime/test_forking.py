@@ -19,8 +19,9 @@ from router_runtime.budgets import Budgets, Limit
 from router_runtime.execution import Engine
 from router_runtime.memory import Memory
 from router_runtime.memory.access import Access, private
+from router_runtime.memory.endpoint_encoder import EndpointEncoder
 from router_runtime.providers.catalog import adapter
-from tests.provider_server import ProviderServer
+from tests.provider_server import ProviderServer, reply
 from tests.runtime.execution.wires import WIRES, good
 from tests.runtime.execution.world import model, provider, registry
 
@@ -34,13 +35,19 @@ def work(who):
     assert "".join(item.content or "" for item in router.stream_sync("Which track?"))
     assert router.log.flush(5)
     memory.write("a", f"written by the {who}")
+    assert embeddings.encode(["points"]).tolist() == [[0, 1]]
     assert state or budgets.headroom([limit]).usd < 1
     if state and who == "child":
         router.settings.state.disable("m0", 4e9)
 
 with ProviderServer() as server:
-    server.handler = lambda request: good(WIRES[0], b'"stream"' in request.body)
-    known = registry([provider("p0", server.url, api_key_env=None)], [model("m0", "p0")])
+    server.handler = lambda request: (
+        reply({"data": [{"index": 0, "embedding": [0.0, 2.0]}]}) if "embed" in request.path
+        else good(WIRES[0], b'"stream"' in request.body)
+    )
+    entry = provider("p0", server.url, api_key_env=None)
+    embeddings = EndpointEncoder(entry, "m", 2)
+    known = registry([entry], [model("m0", "p0")])
     limit = Limit("tier:free", "month", usd=Decimal(1))
     budgets, memory = Budgets(folder + "/budgets.sqlite"), Memory.open(folder + "/memory.sqlite", access)
     router = Router.open(registry=known, state_dir=None, log=folder + "/log", budgets=budgets, state=state)
@@ -60,6 +67,7 @@ with ProviderServer() as server:
     if not state:
         assert budgets.spent("tier:free", "month")[0] > 0
     print("done")
+    embeddings.close()
     router.close()
 """
 
