@@ -42,12 +42,20 @@ class HttpxTransport:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes, connect_s: float = 5.0
     ) -> _HttpxResponse:
         """See ``transport.Transport``."""
-        limits = {"timeout": {"connect": connect_s, "pool": None, "read": None, "write": None}}
-        request = httpx.Request(method, url, headers=dict(headers), content=body, extensions=limits)
+        connected = False
+
+        async def trace(step: str, _info: object) -> None:
+            nonlocal connected
+            connected = connected or step.startswith("connection.connect")
+
+        limits = {"connect": connect_s, "pool": None, "read": None, "write": None}
+        extensions = {"timeout": limits, "trace": trace}
         try:
+            request = httpx.Request(method, url, headers=dict(headers), content=body, extensions=extensions)
             response = await self._pool.handle_async_request(request)
-        except (httpx.TransportError, ssl.SSLError) as error:
-            failure = TransportFailure(_kind(error, connecting=True), _host(url))
+        except (httpx.TransportError, httpx.InvalidURL, ssl.SSLError) as error:
+            kind = _kind(error, connecting=True)
+            failure = TransportFailure("stale" if kind == "reset" and not connected else kind, _host(url))
         else:
             if len(response.headers.raw) <= _MAX_HEADERS:
                 return _HttpxResponse(response, _host(url))
@@ -87,7 +95,7 @@ def _kind(error: Exception, *, connecting: bool) -> TransportKind:
         return "tls"
     if isinstance(error, httpx.ConnectTimeout):
         return "connect_timeout"
-    if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.ProxyError):
+    if isinstance(error, httpx.ConnectError | httpx.UnsupportedProtocol | httpx.ProxyError | httpx.InvalidURL):
         return "connect"
     if isinstance(error, httpx.RemoteProtocolError):
         text = str(error)

@@ -77,8 +77,10 @@ class HttptoolsTransport:
         connection = self._take(target) or await self._connect(target, connect_s)
         try:
             await connection.ask(request)
-        except BaseException:
+        except BaseException as error:
             connection.end()
+            if isinstance(error, TransportFailure) and error.kind == "stale":
+                self._end_idle(target.place)
             raise
         return HttptoolsResponse(connection)
 
@@ -114,6 +116,11 @@ class HttptoolsTransport:
                 return connection
             connection.end()
         return None
+
+    def _end_idle(self, place: _Place) -> None:
+        """Where the connection that was used last had been closed by the server, those that waited longer had, too."""
+        for connection in self._idle.pop(place, []):
+            connection.end()
 
     def _sweep(self) -> None:
         """Ends what has been idle for long."""
@@ -186,7 +193,7 @@ class _Connection(asyncio.Protocol):
         self._pool, self.place, self._name = pool, place, name
         self._loop = asyncio.get_running_loop()
         self.idle_since = 0.0
-        self._lost = self._paused = False
+        self._lost = self._paused = self._used = False
         self._waiter: asyncio.Future[None] | None = None
         self._begin()
 
@@ -195,7 +202,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self.status = 0
         self.headers: dict[str, str] = {}
-        self._count = self._head_bytes = self._buffered = 0
+        self._count = self._buffered = self._unread = 0
         self._parts: list[bytes] = []
         self._head_came = self._complete = self._keep = self._bounded = False
         self._asked = False
@@ -232,6 +239,7 @@ class _Connection(asyncio.Protocol):
     def done(self) -> None:
         """Goes back to the pool where the answer was read to its end, and ends otherwise."""
         if self._complete and self._keep and not (self._parts or self._lost or self._paused):
+            self._used = True
             self._begin()
             self._pool.keep(self)
         else:
@@ -251,14 +259,14 @@ class _Connection(asyncio.Protocol):
         if not self._asked or self._complete:  # nothing was asked: whatever this is, the connection is of no use
             self._transport.abort()
             return
-        if not self._head_came:
-            self._head_bytes += len(data)
+        self._unread += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._keep = False
             self._fail("protocol")
         else:
-            if not self._head_came and self._head_bytes > _MAX_HEAD_BYTES:
+            if self._unread > _MAX_HEAD_BYTES:
                 self._fail("too_many_headers")
             elif self._buffered > _HIGH_WATER and not (self._paused or self._lost):
                 self._paused = True
@@ -271,8 +279,13 @@ class _Connection(asyncio.Protocol):
         if self._head_came and not (self._bounded or self._complete) and exc is None and self._kind is None:
             self._complete = True  # an answer without a length ends with its connection
         self._pool.forget(self)
-        self._fail("cut" if self._head_came else "reset")
+        self._fail("cut" if self._head_came else "reset" if self._unread or not self._used else "stale")
         self._wake()
+
+    def on_message_begin(self) -> None:
+        """See httptools."""
+        if self._complete:
+            raise httptools.HttpParserError("more than one answer to one request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """See httptools."""
@@ -295,6 +308,7 @@ class _Connection(asyncio.Protocol):
         """See httptools."""
         self._parts.append(body)
         self._buffered += len(body)
+        self._unread = 0
 
     def on_message_complete(self) -> None:
         """See httptools."""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from router_runtime.bundle import GRAPH, MANIFEST, Bundle
+from router_runtime.bundle import MAX_BYTES, Bundle
 from router_runtime.errors import PointsmanError
 from router_runtime.experiments import CANARY
 from router_runtime.hooks import Observer, Swapped, SwapRefused
@@ -19,7 +19,7 @@ from router_runtime.opening import open_for
 from router_runtime.registry import Registry
 
 Signature = tuple[int, int, int] | None
-BundleSignature = tuple[Signature, Signature]
+BundleSignature = tuple[Signature, ...]
 
 
 def withdrawn_name(version: str) -> str:
@@ -39,10 +39,8 @@ def signature(path: Path | None) -> Signature:
 
 
 def bundle_signature(folder: Path | None) -> BundleSignature:
-    """Changes whenever the bundle does; the graph counts, too: a copy may bring it after the manifest."""
-    if folder is None:
-        return None, None
-    return signature(folder / MANIFEST), signature(folder / GRAPH)
+    """Changes whenever the bundle does; every file counts: a copy may bring any of them last."""
+    return () if folder is None else tuple(signature(folder / name) for name in MAX_BYTES)
 
 
 class Alternates:

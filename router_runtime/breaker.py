@@ -48,7 +48,7 @@ class CellStatus:
         state: Of the breaker.
         calls: Calls in the window.
         error_rate: Share of failures in the window, 0..1.
-        latency_ms: Moving mean over good calls; None before the first.
+        latency_ms: Moving mean over good calls; None where the window holds none.
         closed_for_s: Seconds until a call may be tried; 0 where it may be now.
         reason: Why the door is closed; None where it is open.
     """
@@ -92,6 +92,7 @@ class Cell:
         "good",
         "held_until",
         "hold_reason",
+        "latency_at",
         "latency_ms",
         "opened_at",
         "probe_at",
@@ -104,7 +105,8 @@ class Cell:
         self.settings = settings
         self.slots: deque[list[int]] = deque()  # [number of the slot, good, failed]
         self.good = self.bad = self.run = 0
-        self.latency_ms: float | None = None
+        self.latency_ms = 0.0
+        self.latency_at: float | None = None
         self.opened_at: float | None = None
         self.probe_at: float | None = None
         self.held_until = self.asked_until = 0.0
@@ -118,8 +120,9 @@ class Cell:
         self.run = 0
         self._count(now, good=1)
         if latency_ms is not None:
-            weight = self.settings.latency_weight if self.latency_ms is not None else 1.0
-            self.latency_ms = weight * latency_ms + (1 - weight) * (self.latency_ms or 0.0)
+            held = self.latency(now)
+            self.latency_ms = latency_ms if held is None else held + self.settings.latency_weight * (latency_ms - held)
+            self.latency_at = now
         return probed
 
     def failed(self, now: float) -> bool:
@@ -159,13 +162,22 @@ class Cell:
         self._age(now)
         return 1.0 - self.bad / (self.good + self.bad + self.settings.prior_calls)
 
+    def latency(self, now: float) -> float | None:
+        """Moving mean over good calls in ms; None where the window holds none.
+
+        What is left alone for its latency gets no call that could show a better one, so that an old one is forgotten.
+        """
+        if self.latency_at is None or now >= self.latency_at + self.settings.window_s:
+            return None
+        return self.latency_ms
+
     def status(self, now: float) -> CellStatus:
         """For status pages."""
         self._age(now)
         calls, state = self.good + self.bad, self._state(now)
         wait = max(0.0, self.closed_until(now) - now)
         reason = self.hold_reason if self.held_until > now else f"breaker {state}" if state != "closed" else None
-        return CellStatus(state, calls, self.bad / calls if calls else 0.0, self.latency_ms, wait, reason)
+        return CellStatus(state, calls, self.bad / calls if calls else 0.0, self.latency(now), wait, reason)
 
     def door(self, now: float) -> Door:
         """For other replicas."""

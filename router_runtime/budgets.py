@@ -24,13 +24,16 @@ from typing import Protocol
 from router_runtime.errors import BudgetExceeded, ConfigError, StoreError
 from router_runtime.forking import Process
 from router_runtime.registry import MAX_BUDGET_USD, WINDOWS, BudgetEntry, TierEntry, Window
-from router_runtime.sqlite import Connected, immediate
+from router_runtime.sqlite import Connected, immediate, write_ahead
 
 _PICO = Decimal(10) ** 12
 _MAX_USD = Decimal(MAX_BUDGET_USD)
+_MAX_TOKENS = 10**15
 _SCARCE = 0.2
 _CALLS_WHEN_SCARCE = 20
 _TIDY_S = 3600.0
+_KEPT_S: dict[Window, float] = {"minute": 3600.0, "day": 40 * 86_400.0, "month": 400 * 86_400.0}
+"""How long after its end a window's count is kept: a clock that is ahead for a while must not free a budget."""
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS spend (account TEXT NOT NULL, start INTEGER NOT NULL, pico_usd INTEGER NOT NULL,"
     " tokens INTEGER NOT NULL, PRIMARY KEY (account, start)) WITHOUT ROWID"
@@ -131,8 +134,11 @@ def _limit(account: str, entry: BudgetEntry) -> Limit:
 
 
 def to_pico(usd: Decimal | float) -> int:
-    """Whole pico-dollars, rounded up; floats are read as the shortest decimal that gives them."""
-    exact = usd if isinstance(usd, Decimal) else Decimal(repr(float(usd)))
+    """Whole pico-dollars, rounded up; floats are read as the shortest decimal that gives them.
+
+    No more than any budget: counts are 64-bit integers, and one amount that does not fit would stop all counting.
+    """
+    exact = min(usd if isinstance(usd, Decimal) else Decimal(repr(float(usd))), _MAX_USD)
     return int((exact * _PICO).to_integral_value(rounding=ROUND_CEILING))
 
 
@@ -200,7 +206,7 @@ class Budgets:
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5.0)
-        db.execute("PRAGMA journal_mode=WAL")
+        write_ahead(db)
         db.execute("PRAGMA synchronous=FULL")
         db.execute(_SCHEMA)
         return db
@@ -227,7 +233,7 @@ class Budgets:
 
     def settle(self, reservation: Reservation, usd: Decimal | float, tokens: int = 0) -> None:
         """See :class:`BudgetCounts`; while the file cannot be written, the reservation stays counted."""
-        pico, tokens = to_pico(usd) - reservation.pico_usd, tokens - reservation.tokens
+        pico, tokens = to_pico(usd) - reservation.pico_usd, min(tokens, _MAX_TOKENS) - reservation.tokens
         if reservation.rows and (pico or tokens):
             self._owed.append((reservation.rows, pico, tokens))
             with suppress(StoreError), self._writing():
@@ -254,13 +260,13 @@ class Budgets:
         self._reader.close()
 
     def _tidy(self, now: float) -> None:
-        """Once an hour drops what windows counted that ended an hour ago and more."""
-        if now < self._tidied + _TIDY_S:
+        """Once an hour drops what windows counted that ended long ago."""
+        if 0.0 <= now - self._tidied < _TIDY_S:
             return
         self._tidied = now
         with self._writing() as db:
-            for window in WINDOWS:
-                oldest, _ = window_bounds(window, now - _TIDY_S)
+            for window, kept_s in _KEPT_S.items():
+                oldest, _ = window_bounds(window, now - kept_s)
                 db.execute("DELETE FROM spend WHERE account LIKE ? AND start < ?", (f"%/{window}", oldest))
 
     @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -14,9 +14,9 @@ from router_runtime.budgets import Limit, call_allowance, limits_for
 from router_runtime.chat import ChatRequest
 from router_runtime.deciding import hash_user
 from router_runtime.errors import ConfigError, NoCandidateError, RequestError
-from router_runtime.execution import ChatStream, Completion, Engine, ExecutionSettings, StreamItem
+from router_runtime.execution import ChatStream, Completion, Engine, ExecutionSettings
 from router_runtime.execution.settings import StreamRecovery
-from router_runtime.execution.sync import Background
+from router_runtime.execution.sync import Background, SyncStream
 from router_runtime.messages import Messages
 from router_runtime.options import Options, RouteOptions
 from router_runtime.outcome_log import OutcomeLog
@@ -122,9 +122,9 @@ class Calling(ABC):
         """:meth:`complete` for code without an event loop."""
         return self._background.run(self.complete(messages, **options))
 
-    def stream_sync(self, messages: Messages, **options: Unpack[CallOptions]) -> Iterator[StreamItem]:
+    def stream_sync(self, messages: Messages, **options: Unpack[CallOptions]) -> SyncStream:
         """:meth:`stream` for code without an event loop."""
-        return self._background.iterate(self.stream(messages, **options))
+        return SyncStream(self._background, self.stream(messages, **options))
 
     def feedback(
         self,
@@ -170,10 +170,8 @@ class Calling(ABC):
         self.close()
 
     def close(self) -> None:
-        """Closes the connections of the synchronous calls, the log and the budgets."""
-        if self._background.running:
-            self._background.run(self.engine.aclose())
-            self._background.stop()
+        """Ends the synchronous calls that run and closes their connections, the log and the budgets."""
+        self._background.stop()
         if self.log is not None:
             self.log.close()
         if self.engine.budgets is not None:

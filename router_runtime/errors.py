@@ -200,11 +200,12 @@ class GatewayRefusal(PointsmanError):
         self.status, self.code, self.retry_after, self.param = status, code, retry_after, param
 
 
-TransportKind = Literal["connect", "connect_timeout", "tls", "reset", "protocol", "cut", "too_many_headers"]
+TransportKind = Literal["connect", "connect_timeout", "tls", "stale", "reset", "protocol", "cut", "too_many_headers"]
 _TRANSPORT_WORDS: dict[str, str] = {
     "connect": "no connection",
     "connect_timeout": "no connection in time",
     "tls": "the TLS handshake failed",
+    "stale": "the connection, kept from an earlier call, ended before an answer",
     "reset": "the connection ended before an answer",
     "protocol": "the answer is not HTTP",
     "cut": "the answer was cut short",

@@ -20,6 +20,7 @@ from router_runtime.options import Options
 from router_runtime.registry import ArmEntry, CanaryEntry, ExperimentEntry, Registry
 
 FloatArray = npt.NDArray[np.float64]
+Numbers = Sequence[float] | FloatArray
 CANARY = "canary"
 """Name of the canary's arm in decisions."""
 _SAMPLE_RATIO_ALARM = 1e-3  # the usual threshold: alarms at 0.05 would cry wolf on every twentieth experiment
@@ -162,7 +163,7 @@ class Estimate:
     subjects: int
 
 
-def arm_mean(totals: Sequence[float] | FloatArray, counts: Sequence[float] | FloatArray, z: float = 1.96) -> Estimate:
+def arm_mean(totals: Numbers, counts: Numbers, z: float = 1.96) -> Estimate:
     """Mean over the calls of one arm, with an interval that respects that calls of one subject belong together.
 
     Ratio estimator Σ totals / Σ counts, variance by the delta method over subjects: s²(total − ratio · count) / (n ·
@@ -176,26 +177,65 @@ def arm_mean(totals: Sequence[float] | FloatArray, counts: Sequence[float] | Flo
     Returns:
         NaN bounds where fewer than two subjects are there, NaN value where none is.
     """
-    value, variance, n = _ratio(np.asarray(totals, np.float64), np.asarray(counts, np.float64))
-    half = z * math.sqrt(variance) if n > 1 else math.nan
-    return Estimate(value, value - half, value + half, n)
+    return _estimate(*_ratio(totals, counts), z)
 
 
-def difference(
-    arm: tuple[Sequence[float] | FloatArray, Sequence[float] | FloatArray],
-    baseline: tuple[Sequence[float] | FloatArray, Sequence[float] | FloatArray],
-    z: float = 1.96,
-) -> Estimate:
+def arm_share(totals: Numbers, counts: Numbers, z: float = 1.96) -> Estimate:
+    """As :func:`arm_mean` of a metric in 0..1: no surer than :func:`share_variance`, bounds within 0..1."""
+    found = _estimate(*_share(totals, counts), z)
+    low, high = (end if math.isnan(end) else min(max(end, 0.0), 1.0) for end in (found.low, found.high))
+    return Estimate(found.value, low, high, found.subjects)
+
+
+def difference(arm: tuple[Numbers, Numbers], baseline: tuple[Numbers, Numbers], z: float = 1.96) -> Estimate:
     """The arm minus the baseline, each as (totals, counts) by subject; different subjects, so variances add."""
-    parts = [_ratio(np.asarray(t, np.float64), np.asarray(c, np.float64)) for t, c in (arm, baseline)]
-    (value_a, var_a, n_a), (value_b, var_b, n_b) = parts
-    half = z * math.sqrt(var_a + var_b) if min(n_a, n_b) > 1 else math.nan
-    value = value_a - value_b
-    return Estimate(value, value - half, value + half, n_a + n_b)
+    return _apart(_ratio(*arm), _ratio(*baseline), z)
 
 
-def _ratio(totals: FloatArray, counts: FloatArray) -> tuple[float, float, int]:
-    """(ratio, variance of the ratio, subjects)."""
+def share_difference(arm: tuple[Numbers, Numbers], baseline: tuple[Numbers, Numbers], z: float = 1.96) -> Estimate:
+    """As :func:`difference` of a metric in 0..1, see :func:`share_variance`."""
+    return _apart(_share(*arm), _share(*baseline), z)
+
+
+def share_variance(totals: FloatArray, counts: FloatArray) -> float:
+    """The least variance of a mean of values in 0..1: that with two good and two bad subjects added.
+
+    Equal answers of a few subjects show no spread, and prove little all the same (Agresti and Coull 1998; for answers
+    of 0 and 1 this is their p̃ (1 − p̃) / (n + 4)).
+
+    Args:
+        totals: Sum of the values by subject, [n], n ≥ 1.
+        counts: Values by subject, [n], greater than 0.
+    """
+    n, scale = len(totals), float(counts.mean())
+    centre = (float(totals.sum()) / scale + 2.0) / (n + 4.0)
+    spread = (totals - centre * counts) / scale
+    return float(spread @ spread + 2.0 * centre**2 + 2.0 * (1.0 - centre) ** 2) / (n + 4.0) ** 2
+
+
+_Ratio = tuple[float, float, int]
+"""Ratio, its variance, subjects."""
+
+
+def _estimate(value: float, variance: float, subjects: int, z: float) -> Estimate:
+    half = z * math.sqrt(variance)
+    return Estimate(value, value - half, value + half, subjects)
+
+
+def _apart(arm: _Ratio, baseline: _Ratio, z: float) -> Estimate:
+    return _estimate(arm[0] - baseline[0], arm[1] + baseline[1], arm[2] + baseline[2], z)
+
+
+def _share(totals: Numbers, counts: Numbers) -> _Ratio:
+    ratio, variance, n = _ratio(totals, counts)
+    if n < 2:
+        return ratio, variance, n
+    return ratio, max(variance, share_variance(np.asarray(totals, np.float64), np.asarray(counts, np.float64))), n
+
+
+def _ratio(given: Numbers, of: Numbers) -> _Ratio:
+    """(ratio, its variance, subjects); NaN variance of fewer than two."""
+    totals, counts = np.asarray(given, np.float64), np.asarray(of, np.float64)
     n = len(totals)
     if n == 0:
         return math.nan, math.nan, 0

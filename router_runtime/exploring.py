@@ -14,6 +14,7 @@ from decimal import Decimal
 from router_runtime.budgets import BudgetCounts, Budgets, Limit, window_bounds
 from router_runtime.deciding import Choice, Floats, Predicted, choose
 from router_runtime.errors import BudgetExceeded, StoreError
+from router_runtime.forking import mind_forks
 from router_runtime.policy import override
 from router_runtime.snapshot import Plan
 
@@ -87,6 +88,11 @@ class ExplorationCap:
 
     def __init__(self, counts: BudgetCounts, clock: Callable[[], float]) -> None:
         self._counts, self._clock = counts, clock
+        self.begin_anew()
+        mind_forks(self)
+
+    def begin_anew(self) -> None:
+        """At the start and in a forked child: what its parent has set aside is its parent's."""
         self._guard = threading.Lock()
         self._left = self._limit = 0.0
         self._day = (0, 0)

@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from router_runtime.experiments import Estimate, SampleRatio, arm_mean, difference, sample_ratio
+from router_runtime.experiments import (
+    Estimate,
+    SampleRatio,
+    arm_mean,
+    arm_share,
+    difference,
+    sample_ratio,
+    share_difference,
+)
 from router_runtime.registry import ExperimentEntry
 from router_runtime.stores.base import Row
 
@@ -96,9 +104,10 @@ def _exposed(experiment: ExperimentEntry, rows: Iterable[Row]) -> dict[str, _Cal
     """The experiment's calls by decision id; arms that the registry no longer has are left out."""
     arms = {f"{experiment.name}/{arm.name}": arm.name for arm in experiment.arms}
     subject_field = "user_hash" if experiment.unit == "user" else "session"
+    told = json.dumps(f"{experiment.name}/", ensure_ascii=False)[1:-1]  # as it stands in a body
     calls: dict[str, _Call] = {}
     for row in rows:
-        if row.kind != "decision" or f"{experiment.name}/" not in row.body:
+        if row.kind != "decision" or told not in row.body:
             continue
         body = json.loads(row.body)
         arm, subject = arms.get(body.get("arm") or ""), body.get(subject_field)
@@ -128,9 +137,11 @@ def _arms(by_arm: dict[str, list[_Call]], observed: dict[str, int], metric: str 
         costs = _sums((call.subject, call.cost) for call in group)
         found.append(
             ArmFindings(
-                *(name, observed[name], len(group), len(rated), _mean(scores), _mean(costs)),
-                feedback_change=None if base is None else _change(scores, base[0]),
-                cost_change=None if base is None else _change(costs, base[1]),
+                *(name, observed[name], len(group), len(rated)),
+                feedback=arm_share(*scores) if rated else None,
+                cost_usd=arm_mean(*costs) if group else None,
+                feedback_change=share_difference(scores, base[0]) if base and rated and base[0][0] else None,
+                cost_change=difference(costs, base[1]) if base and group and base[1][0] else None,
             )
         )
         base = base or (scores, costs)
@@ -148,11 +159,3 @@ def _sums(values: Iterable[tuple[str, float]]) -> _Sums:
         totals[subject] += value
         counts[subject] += 1
     return list(totals.values()), [float(counts[subject]) for subject in totals]
-
-
-def _mean(sums: _Sums) -> Estimate | None:
-    return arm_mean(*sums) if sums[0] else None
-
-
-def _change(sums: _Sums, base: _Sums) -> Estimate | None:
-    return difference(sums, base) if sums[0] and base[0] else None

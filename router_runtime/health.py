@@ -143,7 +143,7 @@ class Health:
         """Health scores, float32[C] in 0..1, 1 = nothing to complain of.
 
         (1 − failed / (calls + prior_calls)) of the worse of model and provider, times sla / latency where the moving
-        mean of the latency breaches the target's SLA.
+        mean of the latency breaches the target's SLA; both over the window.
         """
         now = self._clock()
         limits = sla_ms or [None] * len(targets)
@@ -218,7 +218,7 @@ class Health:
     def _score(self, target: Target, sla_ms: float | None, now: float) -> float:
         model, provider = self._models.get(target), self._providers.get(target[0])
         worst = min([cell.quality(now) for cell in (model, provider) if cell is not None], default=1.0)
-        latency_ms = None if model is None else model.latency_ms
+        latency_ms = None if model is None else model.latency(now)
         if sla_ms is not None and latency_ms is not None and latency_ms > sla_ms:
             worst *= sla_ms / latency_ms
         return worst

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ WITH_FEATURES = ("redacted", "features")
 def kept_text(text: str, log_prompts: LogPrompts) -> str | LateText | None:
     """The text to keep; redaction waits for its first reader, which is the log's thread."""
     if log_prompts == "redacted":
-        return LateText(partial(redact, text))
+        return LateText(partial(redact, text), sys.getsizeof(text))
     return text if log_prompts == "full" else None
 
 

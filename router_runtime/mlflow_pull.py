@@ -156,7 +156,7 @@ class _Pull:
         if uri.scheme != "mlflow-artifacts":
             raise BundleFormatError(
                 f"version {number} at {self._host} lies at {uri.scheme or 'file'}:…, which the server does not hand "
-                "out; run mlflow server with --serve-artifacts"
+                f"out: train with MLFLOW_TRACKING_URI={self._place.url}, and run mlflow server with --serve-artifacts"
             )
         return uri.path.strip("/")
 
@@ -171,7 +171,7 @@ class _Pull:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise BundleFormatError(f"{self._host} does not answer as MLflow does") from error
 
     async def _get(self, transport: Transport, path: str, limit: int) -> bytes:
@@ -198,7 +198,7 @@ def _reason(body: bytes) -> str:
     """MLflow's own words, where it has any."""
     try:
         return f": {str(json.loads(body)['message'])[:200]}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

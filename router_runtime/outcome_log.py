@@ -2,31 +2,40 @@
 
 ``offer`` never blocks and never fails the call that it is part of: where the queue is full the event is dropped and
 counted. ``append`` returns once the event is durable. One thread writes batches to the store; where the store fails
-the batch goes to the fallback, and the store is tried again with the next one.
+the batch goes to the fallback, see :mod:`router_runtime.stores.delivery`. What waits when the process ends in order is
+still written; a child that is forked begins with an empty queue, its parent writes what waited.
 """
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import NamedTuple
+from weakref import WeakSet
 
 from router_runtime.errors import StoreError
+from router_runtime.forking import mind_forks
 from router_runtime.hooks import Decided, RouterEvent
-from router_runtime.records import Event, uuid7
+from router_runtime.records import Decision, Event, uuid7
 from router_runtime.stores.base import EventStore, Row, to_row
+from router_runtime.stores.delivery import Delivered, Delivery
 from router_runtime.stores.forward import forward
-from router_runtime.stores.opening import local_folder, open_store
+from router_runtime.stores.opening import address_of, local_folder, open_store
 from router_runtime.stores.spool import Spool
 
 _YIELD_S, _YIELD_EVERY = 20e-6, 2
 """After every second event that nobody waits for, the thread lets go of the interpreter: a request that needs it then
 waits for 0.05 ms at most, not for a batch nor for the interpreter's switch interval. Letting go costs 20 µs."""
+_BATCH_BYTES = 4 << 20
+_EVENT_BYTES, _ID_BYTES = 2048, 40
+"""Of memory: an event without its text, and one of the features' ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +72,14 @@ class _Ticket:
             self.done.set()
 
 
+class _Waiting(NamedTuple):
+    """One event in the queue, who waits for it, and about how many bytes it holds."""
+
+    event: Event
+    ticket: _Ticket | None
+    size: int
+
+
 class OutcomeLog:
     """A queue, a thread and a store.
 
@@ -70,12 +87,14 @@ class OutcomeLog:
         store: Where events go.
         fallback: Where they go while ``store`` fails (a local spool beside a remote store).
         capacity: Events that may wait; beyond it ``offer`` drops.
-        batch: Events in one commit.
-        recovered: Called on the writing thread when the store takes events and the fallback may hold some; a
-            StoreError of it means: again after the next batch.
+        capacity_bytes: Of memory that they may hold, likewise: each may keep a prompt of any length.
+        batch: Events in one commit; fewer where they are large.
+        recovered: Begins to bring what the fallback may hold to the store, a portion at each step; called on the
+            writing thread when the store takes events.
         linger_s: How long the thread gathers offered events before it commits; an ``append`` is written at once. A
             commit slows the requests beside it, so few of them are to meet one.
         new_id: Makes the key of an event.
+        timer: Monotonic seconds.
         place: Folder or URL of ``store``, for those who read it; may hold a password.
     """
 
@@ -84,22 +103,31 @@ class OutcomeLog:
         store: EventStore,
         *,
         fallback: EventStore | None = None,
-        recovered: Callable[[], object] | None = None,
+        recovered: Callable[[], Iterator[object]] | None = None,
         capacity: int = 10_000,
+        capacity_bytes: int = 128 << 20,
         batch: int = 512,
         linger_s: float = 0.25,
         new_id: Callable[[], str] = uuid7,
+        timer: Callable[[], float] = time.monotonic,
         place: str | Path | None = None,
     ) -> None:
         self.place = place
-        self._store, self._fallback, self._recovered = store, fallback, recovered
-        self._behind = recovered is not None  # an earlier process may have left something
-        self._capacity, self._batch, self._linger_s, self._new_id = capacity, batch, linger_s, new_id
-        self._queue: deque[tuple[Event, _Ticket | None]] = deque()
+        self._delivery = Delivery(store, fallback, recovered, timer)
+        self._capacity, self._capacity_bytes = capacity, capacity_bytes
+        self._batch, self._linger_s, self._new_id = batch, linger_s, new_id
+        self._closed = False
+        self.begin_anew()
+        mind_forks(self)
+        _OPEN.add(self)
+
+    def begin_anew(self) -> None:
+        """At the start and in a forked child, whose parent writes what waits and has the thread."""
+        self._queue: deque[_Waiting] = deque()
         self._state = threading.Condition()
         self._stats = LogStats()
-        self._urgent = self._closed = self._hurry = False
-        self._busy = 0
+        self._urgent = self._hurry = self._catching_up = False
+        self._held = self._busy = 0
         self._thread: threading.Thread | None = None
 
     @property
@@ -110,12 +138,12 @@ class OutcomeLog:
 
     def offer(self, event: Event) -> bool:
         """Queues ``event`` without waiting; False where the queue is full or closed and the event was dropped."""
+        size = _size(event)
         with self._state:
-            if self._closed or len(self._queue) >= self._capacity:
+            if self._closed or self._is_full(size):
                 self._stats = replace(self._stats, dropped=self._stats.dropped + 1)
                 return False
-            self._queue.append((event, None))
-            self._wake()
+            self._put(_Waiting(event, None, size))
             return True
 
     def observe(self, event: RouterEvent) -> None:
@@ -134,9 +162,9 @@ class OutcomeLog:
         with self._state:
             if self._closed:
                 raise StoreError("the outcome log is closed")
-            self._queue.extend((event, ticket) for event in events)
             self._urgent = True
-            self._wake()
+            for event in events:
+                self._put(_Waiting(event, ticket, _size(event)))
         if not ticket.done.wait(timeout_s):
             raise StoreError(f"the event was not stored within {timeout_s:g} s")
         if ticket.error is not None:
@@ -161,42 +189,59 @@ class OutcomeLog:
             self._state.notify_all()
         if self._thread is not None:
             self._thread.join(timeout_s)
-        self._store.close()
-        if self._fallback is not None:
-            self._fallback.close()
+        self._delivery.close()
+        _OPEN.discard(self)
 
-    def _wake(self) -> None:
-        """Starts the thread at the first event, so that a router that logs nothing costs none."""
+    def _is_full(self, size: int) -> bool:
+        """Whether an event of ``size`` bytes finds no room; where nothing waits, one of any size does."""
+        return len(self._queue) >= self._capacity or bool(self._queue and self._held + size > self._capacity_bytes)
+
+    def _put(self, one: _Waiting) -> None:
+        """Queues; starts the thread at the first event, so that a router that logs nothing costs none."""
+        self._queue.append(one)
+        self._held += one.size
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._run, name="pointsman-outcome-log", daemon=True)
             self._thread.start()
-        elif self._urgent or len(self._queue) in (1, self._batch):
+        elif len(self._queue) == 1 or self._is_due():
             self._state.notify_all()
+
+    def _is_due(self) -> bool:
+        """Whether what waits is to be written without lingering."""
+        large = len(self._queue) >= self._batch or self._held >= _BATCH_BYTES
+        return self._urgent or self._closed or self._catching_up or large
 
     def _run(self) -> None:
         while (taken := self._take()) is not None:
-            self._write(taken)
+            if taken:
+                self._write(taken)
+            self._catching_up = self._delivery.catch_up()
 
-    def _take(self) -> list[tuple[Event, _Ticket | None]] | None:
-        """The next batch; None once the log is closed and empty."""
+    def _take(self) -> list[_Waiting] | None:
+        """The next batch, nothing where a step of catching up is due; None once the log is closed and empty."""
         with self._state:
-            while not self._queue:
-                if self._closed:
-                    return None
+            while not (self._queue or self._catching_up or self._closed):
                 self._state.wait()
-            if not (self._urgent or self._closed or len(self._queue) >= self._batch):
+            if self._closed and not self._queue:
+                return None
+            if not self._is_due():
                 self._state.wait(self._linger_s)
-            taken = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
+            taken: list[_Waiting] = []
+            size = 0
+            while self._queue and len(taken) < self._batch and size < _BATCH_BYTES:
+                taken.append(self._queue.popleft())
+                size += taken[-1].size
+            self._held -= size
+            self._hurry = self._urgent or len(taken) == self._batch
             self._urgent = self._urgent and bool(self._queue)
             self._busy = len(taken)
-            self._hurry = self._urgent or len(taken) == self._batch
             return taken
 
-    def _write(self, taken: list[tuple[Event, _Ticket | None]]) -> None:
+    def _write(self, taken: list[_Waiting]) -> None:
         rows: list[Row] = []
         waiting: list[_Ticket] = []
         unreadable = 0
-        for place, (event, ticket) in enumerate(taken):
+        for place, (event, ticket, _) in enumerate(taken):
             if not (self._hurry or place % _YIELD_EVERY):
                 time.sleep(_YIELD_S)
             try:
@@ -207,38 +252,26 @@ class OutcomeLog:
             else:
                 if ticket is not None:
                     waiting.append(ticket)
-        written, fallback, error_seen = self._commit(rows)
+        done = self._delivery.commit(rows) if rows else Delivered()
         with self._state:
-            lost = unreadable + len(rows) - written - fallback
+            lost = unreadable + len(rows) - done.written - done.fallback
             old = self._stats
-            self._stats = LogStats(old.written + written, old.fallback + fallback, old.dropped + lost)
+            self._stats = LogStats(old.written + done.written, old.fallback + done.fallback, old.dropped + lost)
             self._busy = 0
             self._state.notify_all()
-        _answer(waiting, error_seen)
-        if written:
-            self._catch_up()
+        _answer(waiting, done.error)
 
-    def _commit(self, rows: list[Row]) -> tuple[int, int, StoreError | None]:
-        """(rows in the store, rows in the fallback, what went wrong where they are in neither)."""
-        if not rows:
-            return 0, 0, None
-        failed = _failure(self._store, rows)
-        if failed is None:
-            return len(rows), 0, None
-        if self._fallback is None:
-            return 0, 0, failed
-        self._behind = self._recovered is not None
-        failed = _failure(self._fallback, rows)
-        return 0, 0 if failed else len(rows), failed
 
-    def _catch_up(self) -> None:
-        """Tells that the store answers again, until that has worked once."""
-        if self._behind and self._recovered is not None:
-            try:
-                self._recovered()
-            except StoreError:  # away again: the rows stay where they are
-                return
-            self._behind = False
+_OPEN: WeakSet[OutcomeLog] = WeakSet()
+
+
+def _flush_all() -> None:
+    """At the end of the process: what was offered in the last moment is not lost where nobody closes the log."""
+    for log in list(_OPEN):
+        log.flush()
+
+
+atexit.register(_flush_all)
 
 
 def open_log(place: str | Path, outbox: Path) -> OutcomeLog:
@@ -250,27 +283,24 @@ def open_log(place: str | Path, outbox: Path) -> OutcomeLog:
     store = open_store(place)
     if local_folder(place) is not None:
         return OutcomeLog(store, place=place)
-    where = urlsplit(str(place))
-    name = hashlib.sha256(f"{where.scheme}://{where.hostname}:{where.port}{where.path}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(address_of(str(place)).encode()).hexdigest()[:16]
     folder = outbox / name  # one for each store: what was meant for one must not go to another
     spare = Spool(folder)
 
-    def catch_up() -> None:
+    def catch_up() -> Iterator[object]:
         spare.close()
-        forward(folder, store)
+        return forward(folder, store)
 
     return OutcomeLog(store, fallback=spare, recovered=catch_up, place=place)
 
 
-def _failure(store: EventStore, rows: list[Row]) -> StoreError | None:
-    """Why ``store`` did not take ``rows``; None where it did. Whatever it raises: the log's thread must not end."""
-    try:
-        store.append(rows)
-    except StoreError as error:
-        return error
-    except Exception as error:  # noqa: BLE001 - a fault of a driver
-        return StoreError(f"the store failed: {type(error).__name__}: {str(error)[:200]}")
-    return None
+def _size(event: Event) -> int:
+    """About how many bytes of memory ``event`` holds."""
+    if not isinstance(event, Decision):
+        return _EVENT_BYTES
+    text = 0 if event.prompt is None else sys.getsizeof(event.prompt)
+    ids = 0 if event.features is None else len(event.features.get("ids", ()))
+    return _EVENT_BYTES + text + ids * _ID_BYTES
 
 
 def _answer(tickets: list[_Ticket], error: StoreError | None) -> None:

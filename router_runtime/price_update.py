@@ -7,11 +7,10 @@ only where it says exactly what the old one said, and the new prices, is it writ
 from __future__ import annotations
 
 import difflib
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import yaml
@@ -20,6 +19,7 @@ from router_runtime.errors import RegistryError
 from router_runtime.pricing import price_at
 from router_runtime.registry import ModelEntry, Price, Registry
 from router_runtime.registry_reader import parse_registry
+from router_runtime.shared_file import replace as replace_file
 
 Source = Callable[[str, Sequence[str], date], Price | None]
 """(base URL of the provider, names of the model, day) → its price, as ``price_source.known_price`` says it."""
@@ -70,10 +70,12 @@ def find_updates(path: Path, source: Source, now: float) -> PriceUpdate:
     for model in registry.models.values():
         if model.self_hosted:
             continue
-        price = source(registry.providers[model.provider].base_url, _names(model), day)
-        if price is None:
+        known = source(registry.providers[model.provider].base_url, _names(model), day)
+        if known is None:
             unknown.append(model.name)
-        elif replace(price, valid_from=price_at(model, now).valid_from) == price_at(model, now):
+            continue
+        price = _written(known)
+        if replace(price, valid_from=price_at(model, now).valid_from) == price_at(model, now):
             unchanged.append(model.name)
         elif any(one.valid_from >= day for one in model.prices):
             refused[model.name] = f"has a price from {max(one.valid_from for one in model.prices)} on already"
@@ -85,7 +87,7 @@ def find_updates(path: Path, source: Source, now: float) -> PriceUpdate:
 
 
 def write_update(path: Path, update: PriceUpdate) -> None:
-    """Writes the new text whole or not at all, with the file's own permissions.
+    """Writes the new text whole or not at all, with the file's owner and permissions.
 
     Raises:
         RegistryError: The file changed since it was read, or cannot be written.
@@ -94,17 +96,7 @@ def write_update(path: Path, update: PriceUpdate) -> None:
     if _read(path).decode("utf-8", "replace") != update.old:
         raise RegistryError("changed meanwhile; nothing was written, try again", file=str(path))
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                file.write(update.text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, path.stat().st_mode & 0o777)
-            os.replace(name, path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_file(path, update.text)
     except OSError as error:
         raise RegistryError(f"cannot be written: {error.strerror}", file=str(path)) from error
 
@@ -142,7 +134,7 @@ def _end(text: str, prices: yaml.Node) -> tuple[int, str, str]:
     if prices.flow_style:
         return last.end_mark.index, ", ", ""
     end = text.find("\n", _inner_end(last))  # behind a comment on the entry's last line
-    indent = " " * (last.start_mark.column - 2)
+    indent = " " * prices.start_mark.column  # of its dashes
     return (len(text), f"\n{indent}- ", "") if end < 0 else (end + 1, f"{indent}- ", "\n")
 
 
@@ -153,9 +145,24 @@ def _inner_end(node: yaml.Node) -> int:
     return int(node.end_mark.index)
 
 
+def _written(price: Price) -> Price:
+    """The price as an entry says it: some are the outcome of a sum (1.0399999999999998)."""
+    cached = None if price.cached_input is None else _digits(price.cached_input)
+    return Price(price.valid_from, _digits(price.input), _digits(price.output), cached)
+
+
+def _digits(usd: float) -> float:
+    return float(f"{usd:.10g}")
+
+
 def _entry(price: Price) -> str:
-    cached = "" if price.cached_input is None else f", cached_input: {price.cached_input:.10g}"
-    return f"{{valid_from: {price.valid_from}, input: {price.input:.10g}, output: {price.output:.10g}{cached}}}"
+    cached = "" if price.cached_input is None else f", cached_input: {_text(price.cached_input)}"
+    return f"{{valid_from: {price.valid_from}, input: {_text(price.input)}, output: {_text(price.output)}{cached}}}"
+
+
+def _text(usd: float) -> str:
+    """Without an exponent: YAML takes 1e-05 for a word."""
+    return f"{Decimal(f'{usd:.10g}'):f}"
 
 
 def _check(registry: Registry, text: str, added: Mapping[str, Price], file: str) -> None:

@@ -18,8 +18,9 @@
     ├── MalformedAnswer             yes  yes   yes      not the JSON or the event stream of the wire format
     ├── StreamCut                   yes  yes   yes      the stream ended without its terminal event
     ├── ConnectFailed               yes  yes   no       refused, reset or failed TLS before an answer began
-    └── CallTimeout                 yes  yes   (+)      ConnectTimeout, FirstTokenTimeout, BetweenTokensTimeout,
-                                                        TotalTimeout (TotalTimeout: neither same nor next)
+    │   └── StaleConnection         yes  yes   no       kept from an earlier call, and closed by the server meanwhile
+    └── CallTimeout                 yes  yes   (+)      ConnectTimeout, NoConnectionLeft, FirstTokenTimeout,
+                                                        BetweenTokensTimeout, TotalTimeout (neither same nor next)
 
 *same*: a second try at the same provider may help (``retry_same``). *next*: another model may answer
 (``fall_through``). *billed*: our guess of whether the provider charges for the attempt. (*) only where ``scope`` is
@@ -185,6 +186,13 @@ class ConnectFailed(ProviderError):
     retry_same = True
 
 
+class StaleConnection(ConnectFailed):
+    """A connection that was kept from an earlier call ended before an answer began: the server had closed it meanwhile.
+
+    Nothing is wrong with the provider, and a new connection helps at once.
+    """
+
+
 class CallTimeout(ProviderError):
     """A limit of time passed; ``kind`` names which one."""
 
@@ -196,6 +204,10 @@ class ConnectTimeout(CallTimeout):
     """No connection within its limit."""
 
     kind = "connect"
+
+
+class NoConnectionLeft(ConnectTimeout):
+    """As many calls as the registry allows at a time were under way at the provider; nothing was sent."""
 
 
 class FirstTokenTimeout(CallTimeout):

@@ -121,13 +121,14 @@ class LateText:
 
     Args:
         make: Gives the text; called once (twice at worst, where two threads read first at the same moment).
+        holds: Bytes of memory that ``make`` keeps until then; what ``sys.getsizeof`` then says of this text.
     """
 
-    __slots__ = ("_made", "_make")
+    __slots__ = ("_holds", "_made", "_make")
 
-    def __init__(self, make: Callable[[], str]) -> None:
+    def __init__(self, make: Callable[[], str], holds: int = 0) -> None:
         self._make: Callable[[], str] | None = make
-        self._made = ""
+        self._made, self._holds = "", holds
 
     def __str__(self) -> str:
         make = self._make
@@ -135,6 +136,9 @@ class LateText:
             self._made = make()
             self._make = None
         return self._made
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self._holds
 
     def __repr__(self) -> str:
         return repr(str(self))
@@ -231,11 +235,13 @@ class Attempt:
         provider: The registry's provider.
         status: HTTP status, or None where none arrived.
         error: Class of the error, or None for a good answer.
-        input_tokens, output_tokens, cached_tokens, reasoning_tokens: As the provider counted them; None where unknown.
+        input_tokens, output_tokens, cached_tokens, reasoning_tokens: As the provider counted them, for a stream that
+            ended early at least what had come; None where unknown.
         cost_usd: Cost at the prices in force; None where unknown.
         billed: Whether the provider is taken to bill this attempt.
-        latency_ms: Start to end.
-        first_token_ms: Start to first content, for streams.
+        latency_ms: Time that the provider took, from the request to the end of its answer; what the reader of a stream
+            did between its pieces is left out.
+        first_token_ms: As much of it as passed before the first content, for streams.
         finish_reason: Normalised (OpenAI's words).
         response_model: The model that the response names; upstreams rename and reroute.
     """

@@ -81,16 +81,20 @@ _RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = (
         ),
         SECRET,
     ),
-    # user:password@ of a URL
-    (
-        re.compile(r"(?<![\w+.-])([A-Za-z][A-Za-z0-9+.-]{1,20}://)(?:[^\s/@]{1,512}|[^\s/@:]{1,256}:[^\s@]{1,256})@"),
-        rf"\1{SECRET}@",
-    ),
-    # the value of anything that calls itself a secret
+    # user:password@ of a URL, with slashes in the password too; up to the next URL, so that none is read twice
     (
         re.compile(
-            r"""((?i:pass(?:word|wd|phrase|code)|pwd|secret|token|api[_-]?key|access[_-]?key)"""
-            rf"""\\?["']?\s{{0,4}}[=:]\s{{0,4}}\\?["']?)(?!{_MARKER}|\s)(?:[^\s"',;\\]|\\(?!["'])){{4,512}}"""
+            r"(?<![\w+.-])([A-Za-z][A-Za-z0-9+.-]{1,20}://)"
+            r"(?:[^\s/@]{1,512}+|[^\s/@:]{1,256}+:[^\s/@]{0,256}+(?:/[^\s/@]{1,64}+){1,4}+)@"
+        ),
+        rf"\1{SECRET}@",
+    ),
+    # the value of anything that calls itself a secret: between quotes up to the same one, else up to a blank or comma
+    (
+        re.compile(
+            r"""((?i:(?:pass(?:word|wd|phrase|code)|pwd|secret|(?:api|access|account|encryption|private)[_-]?key)"""
+            r"""(?:[_-][\w-]{1,24}+|key)?|token)\\?["']?\s{0,4}[=:]\s{0,4}(?:(["'])|\\["'])?)"""
+            rf"""(?!{_MARKER})(?(2)(?:(?!\2)[^\\\n]|\\.){{4,512}}|(?!\s)(?:[^\s"',;\\]|\\(?!["'])){{4,512}})"""
         ),
         rf"\1{SECRET}",
     ),
@@ -111,14 +115,14 @@ _RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = (
         SECRET,
     ),
     (re.compile(r"(?<![\w.%+-])[\w.%+-]{1,256}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"), EMAIL),
-    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"), SECRET),  # JSON web tokens
+    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}(?:\.[\w-]*){0,2}"), SECRET),  # JSON web tokens, or what begins like one
     # long mixes of letters and digits: keys of other makers, checksums
     (re.compile(r"(?<![\w-])(?=[A-Za-z_-]{0,64}\d)(?=[\d_-]{0,64}[A-Za-z])[A-Za-z0-9_-]{32,}"), SECRET),
     (re.compile(r"(?<![\w-])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![\w-])"), ACCOUNT),
     (re.compile(r"(?<![\w-])[a-z]{2}\d{2}(?: ?\d{4}){3,7}(?: ?\d{1,3})?(?![\w-])"), ACCOUNT),
     (
         re.compile(
-            rf"(?<![\w:.])(?:[{_HEX}]{{0,4}}:){{2,7}}(?:[{_HEX}]{{1,4}}|(?:\d{{1,3}}\.){{3}}\d{{1,3}})?(?![\w:])"
+            rf"(?<![\w:.])(?:[{_HEX}]{{0,4}}:){{2,7}}(?:(?:\d{{1,3}}\.){{3}}\d{{1,3}}|[{_HEX}]{{1,4}})?(?![\w:])"
         ),
         _address,
     ),

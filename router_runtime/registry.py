@@ -37,9 +37,10 @@ class ProviderEntry:
         base_url: http or https, without a trailing slash.
         api_key_env: Name of the environment variable that holds the key; None where no key is needed.
         headers: Sent with each call, beside the adapter's own.
-        connect_timeout_s, first_token_timeout_s, idle_timeout_s, timeout_s: To connect, to the first content, between
-            two pieces of a stream, and for the whole call.
-        max_connections: Open connections at a time.
+        connect_timeout_s, first_token_timeout_s, idle_timeout_s, timeout_s: To connect, to the first content of a
+            stream, between two pieces of an answer, and for a whole answer.
+        max_connections: Calls under way there at a time in one event loop, each over a connection of its own; further
+            ones wait, or go on to the next model. None = any number.
         drop_params: Fields of requests that none of its models takes; they are left out.
         cache_ttl_s: How long it keeps a prompt to read it again at ``cached_input``; 0 where it does not.
         cache_min_tokens: Length of a prompt from which on it does.
@@ -54,7 +55,7 @@ class ProviderEntry:
     first_token_timeout_s: float = 30.0
     idle_timeout_s: float = 30.0
     timeout_s: float = 300.0
-    max_connections: int = 100
+    max_connections: int | None = None
     drop_params: frozenset[str] = frozenset()
     cache_ttl_s: float = 300.0
     cache_min_tokens: int = 1024
@@ -87,7 +88,7 @@ class ModelEntry:
         prices: By day, oldest first; never empty.
         aliases: Other names that callers may use.
         context_window: Tokens of prompt and answer together.
-        max_output_tokens: None where only the window bounds them.
+        max_output_tokens: The most that is asked of it; None where only the window bounds them.
         capabilities: Of :data:`CAPABILITIES`.
         latency_ms: What is expected of a call (SLA); None where nothing is known.
         flags: Switches shared by several models: ``pointsman disable flag:NAME`` takes out all that carry NAME.

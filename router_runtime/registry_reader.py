@@ -147,13 +147,20 @@ def _provider(name: str, value: Value) -> ProviderEntry:
         adapter=section.choice("adapter", ADAPTERS),
         base_url=_base_url(section),
         api_key_env=section.text("api_key_env", None),
-        headers={key: item.text(f"the header {key}") for key, item in section.named("headers")},
-        max_connections=section.whole("max_connections", defaults.max_connections),
+        headers={key: _header(key, item) for key, item in section.named("headers")},
+        max_connections=section.whole("max_connections", None),
         cache_ttl_s=section.number("cache_ttl_s", defaults.cache_ttl_s),
         cache_min_tokens=section.whole("cache_min_tokens", defaults.cache_min_tokens),
         drop_params=_drop_params(section),
         **{key: section.number(key, getattr(defaults, key), low=0.001) for key in _TIMEOUTS},
     )
+
+
+def _header(name: str, value: Value) -> str:
+    text = value.text(f"the header {name}")
+    if not all(part.isascii() and part.isprintable() for part in (name, text)):
+        raise value.error(f"the header {name!r} holds characters that no HTTP header may hold (a line end?)")
+    return text
 
 
 def _base_url(section: Section) -> str:

@@ -120,7 +120,11 @@ class Scorer:
         if _bounded():
             options.add_session_config_entry("session.use_env_allocators", "1")
         try:
-            self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            # What only constants feed is computed at each run, within the bound, not while the graph is loaded and
+            # kept: a few nodes grow to any size there. Our own graphs have nothing to fold.
+            self._session = ort.InferenceSession(
+                graph, options, providers=["CPUExecutionProvider"], disabled_optimizers=["ConstantFolding"]
+            )
         except ORT_ERRORS as error:
             raise BundleFormatError(f"router.onnx is not a graph that onnxruntime {ort.__version__} loads") from error
         self.unknown = len(manifest.models)

@@ -5,12 +5,30 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakSet
 
 from router_runtime.forking import Process
+
+
+def write_ahead(db: sqlite3.Connection, within_s: float = 5.0) -> None:
+    """Puts the file into WAL mode; where another process is about to do so too, SQLite fails at once: tries again.
+
+    Raises:
+        sqlite3.Error: It cannot be done, or not in time.
+    """
+    end = time.monotonic() + within_s
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() >= end:
+                raise
+        time.sleep(0.01)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
+
 _ANYBODY = "nobody"
 
 
@@ -64,6 +66,30 @@ def postgres_server(fsync: bool = False) -> Iterator[str]:
         server.send_signal(signal.SIGINT)  # fast shutdown: ends sessions, loses nothing
         server.wait(timeout=30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def stopped(port: int) -> Iterator[None]:
+    """The server does nothing within the block, and keeps its connections."""
+    found = _processes_at(port)
+    for process in found:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in found:
+            process.resume()
+
+
+def _processes_at(port: int) -> list[psutil.Process]:
+    """The server that listens at ``port`` of the loopback, with its children."""
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"] != "postgres":
+            continue
+        listening = {one.laddr.port for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+        if port in listening:
+            return [process, *process.children(recursive=True)]
+    raise RuntimeError(f"no PostgreSQL listens at {port}")
 
 
 def _copied(programs: Path, folder: Path) -> Path:

@@ -11,12 +11,15 @@ import io
 import re
 import shlex
 import shutil
+from dataclasses import fields, is_dataclass
 from typing import NamedTuple
 
 import pytest
 
 from router_runtime import Router
+from router_runtime.chat import ChatChunk
 from router_runtime.cli.main import _parser as pointsman_parser
+from router_runtime.execution.settings import Completion
 from router_runtime.registry_reader import DEFAULT_REGISTRY
 from tests.conftest import ROOT
 from training import cli
@@ -148,15 +151,25 @@ def test_its_python_runs(home, capsys):
     assert capsys.readouterr().out.strip(), "the examples print what they find"
 
 
-def test_its_other_python_is_python_and_calls_what_a_router_has():
+NAMED = {"router": Router, "response": Completion, "chunk": ChatChunk}
+"""What the names of the examples stand for."""
+
+
+def test_its_other_python_is_python_and_uses_what_there_is():
     for block in of_kind("python no-run"):
         tree = compiled(block, ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        called = {
-            node.attr
+        used = {
+            (node.value.id, node.attr)
             for node in ast.walk(tree)
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "router"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in NAMED
         }
-        assert {name for name in called if not hasattr(Router, name)} == set(), f"README.md, line {block.line}"
+        unknown = {(name, attribute) for name, attribute in used if attribute not in members(NAMED[name])}
+        assert unknown == set(), f"README.md, line {block.line}"
+
+
+def members(kind):
+    """Names of a class's attributes, those that instances alone have too."""
+    return {*dir(kind), *(field.name for field in (fields(kind) if is_dataclass(kind) else ()))}
 
 
 def test_every_fence_is_of_a_known_kind():

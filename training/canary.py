@@ -7,6 +7,7 @@ sending it traffic within a second, whatever the registry says; another bundle i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,13 @@ import pandas as pd
 from router_runtime.experiments import CANARY
 from router_runtime.registry import CanaryEntry
 from training.log_table import LogTable
-from training.report.clustered import Measured, bonferroni, difference, mean, saving
+from training.report.clustered import Measured, bonferroni, difference, mean, saving, share
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Measure = Callable[..., Measured]
 MIN_SUBJECTS = 30
-"""Fewer users or sessions say nothing, however many calls they make."""
+"""Fewer users or sessions, or fewer of those who rated, say nothing, however many calls they make."""
 
 
 @dataclass(frozen=True)
@@ -119,26 +121,27 @@ def _checks(
 ) -> list[Check | None]:
     level, guard = bonferroni(3), canary.guard
 
-    def both(values: Floats) -> tuple[Measured, Measured]:
-        first, second = (mean(values[rows], subject[rows], level=level) for rows in (ours, rest))
+    def both(measure: Measure, values: Floats) -> tuple[Measured, Measured]:
+        first, second = (measure(values[rows], subject[rows], level=level) for rows in (ours, rest))
         return first, second
 
     decisions = log.decisions
     tried = decisions["attempts"].to_numpy() > 0
     failed = np.where(tried, decisions["served"].isna().to_numpy(dtype=np.float64), np.nan)
-    errors = difference(*both(failed))
-    quality = difference(*both(log.labels.reward))
-    cheaper = saving(*both(decisions["total_cost_usd"].to_numpy(dtype=np.float64)))
+    errors, quality = both(share, failed), both(share, log.labels.reward)
+    cost = both(mean, decisions["total_cost_usd"].to_numpy(dtype=np.float64))
     return [
-        _check("error_rate", errors, guard.error_rate, worse=1.0),
-        _check("quality", quality, guard.quality, worse=-1.0),
-        _check("cost", cheaper.times(-1.0), guard.cost, worse=1.0),
+        _check("error_rate", errors, difference(*errors), guard.error_rate, worse=1.0),
+        _check("quality", quality, difference(*quality), guard.quality, worse=-1.0),
+        _check("cost", cost, saving(*cost).times(-1.0), guard.cost, worse=1.0),
     ]
 
 
-def _check(name: str, change: Measured, bound: float, *, worse: float) -> Check | None:
-    """None where nothing was measured: no feedback yet, or a rest that costs nothing."""
-    if not math.isfinite(change.value):
+def _check(
+    name: str, sides: tuple[Measured, Measured], change: Measured, bound: float, *, worse: float
+) -> Check | None:
+    """None where too few were measured: little feedback yet, or a rest that costs nothing."""
+    if min(side.subjects for side in sides) < MIN_SUBJECTS or not math.isfinite(change.value):
         return None
     edge = change.low if worse > 0 else -change.high
     return Check(name, change, bound, bool(math.isfinite(edge) and edge > bound))

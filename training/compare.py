@@ -10,13 +10,14 @@ from training import plots
 from training.feature_matrix import featurise
 from training.fingerprints import trained_on
 from training.held_out import HeldOut
-from training.model_card import METRICS, figure, value_at
+from training.model_card import LOWER_IS_BETTER, METRICS, figure, value_at
 from training.progress import QUIET, Progress
 from training.race import REPLICATES, Race, Values, as_json, differences, estimates, plain_runners, runner
 from training.reliability import calibration_report
 from training.served import predict_table, served_bundle
 from training.sweep import Field, Predicted
 
+_ECE = "calibration error (mean ECE)"
 # Costs and regret differ in units of their own; these are all shares or qualities and fit one axis.
 DRAWN = ("aiq", "perf_gain", "gap_oracle", "cost_at_quality.95", "cost_at_quality.99", "cost_at_quality.100", "apgr")
 
@@ -80,14 +81,15 @@ def _side(version: Version, held: HeldOut, predicted: Predicted, values: Values)
 def comparison_text(report: dict[str, Any]) -> str:
     """The two side by side, one metric a line."""
     a, b = report["a"], report["b"]
-    lines = [f"{'':42}{a['name'][-24:]:>26}{b['name'][-24:]:>26}{'difference':>28}"]
+    width = 2 + max(map(len, (*METRICS.values(), _ECE)))
+    lines = [f"{'':{width}}{a['name'][-24:]:>26}{b['name'][-24:]:>26}{'difference':>28}"]
     for metric, label in METRICS.items():
         if value_at(a, metric) is None and value_at(b, metric) is None:
             continue
         cells = [figure(a, metric), figure(b, metric), figure(report["difference"], metric)]
-        lines.append(f"{label[:41]:42}{cells[0]:>26}{cells[1]:>26}{cells[2]:>28}")
+        lines.append(f"{label:{width}}{cells[0]:>26}{cells[1]:>26}{cells[2]:>28}")
     ece = [f"{side['calibration']['ece_mean']:.3f}" for side in (a, b)]
-    lines.append(f"{'calibration error (mean ECE)':42}{ece[0]:>26}{ece[1]:>26}")
+    lines.append(f"{_ECE:{width}}{ece[0]:>26}{ece[1]:>26}")
     lines += [
         f"note: {side['name']} was trained on this table, so its figures are flattering"
         for side in (a, b)
@@ -103,7 +105,8 @@ def comparison_figure(report: dict[str, Any]) -> bytes:
         value = value_at(report["difference"], metric)
         low, high = value_at(report["difference"], f"intervals.{metric}") or (None, None)
         if value is not None and low is not None and high is not None:
-            rows.append((METRICS[metric], (value, low, high)))
+            less = " (less is better)" if metric.startswith(LOWER_IS_BETTER) else ""
+            rows.append((METRICS[metric] + less, (value, low, high)))
     title = f"{report['b']['name'][-30:]} − {report['a']['name'][-30:]} on {report['table']}"
     return plots.differences(title, [name for name, _ in rows], [limits for _, limits in rows])
 

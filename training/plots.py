@@ -22,6 +22,11 @@ Points = tuple[Floats, Floats]
 DPI = 90
 _NAME_PLACES = ((1, -9), (-1, -9), (1, 4), (-1, 4), (1, -17), (-1, -17), (1, 12))
 """Where a model's name may stand: right (1) or left (-1) of its dot, and points above it."""
+_STEPS = 200
+_FREE = 10.0
+"""How far left of the least price what is free is drawn, as a factor: a log axis holds no zero."""
+_MANY_DECADES = 3e4
+"""Axes that reach further have no room for more than one label a decade."""
 
 
 def _png(figure: Figure) -> bytes:
@@ -44,25 +49,57 @@ def frontier(title: str, routers: Mapping[str, Points], singles: Mapping[str, tu
     Args:
         title: Title of the figure.
         routers: (mean costs [K], mean qualities [K]) by name, drawn in order.
-        singles: (mean cost, mean quality) by model.
+        singles: (mean cost, mean quality) by model; one that is free stands on the left edge.
     """
     figure, axes = _axes(title)
+    least = _least_cost(routers, singles)
     for name, (cost, quality) in routers.items():
-        xs, ys = hull(cost, quality)
         style = {"zero": "--", "oracle": ":"}.get(name, "-")
-        axes.plot(
-            xs, ys, style, label=name, linewidth=2.4 if name == "ours" else 1.3, zorder=3 if name == "ours" else 2
-        )
+        ours = name == "ours"
+        line = hull_line(cost, quality, least)
+        axes.plot(*line, style, label=name, linewidth=2.4 if ours else 1.3, zorder=3 if ours else 2)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    _name_models(figure, axes, _on_the_axis(singles, least))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < _MANY_DECADES else (1.0,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{1000 * cost:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("mean cost of 1,000 requests, USD (log scale)")
     axes.set_ylabel("mean quality")
     axes.grid(alpha=0.25)
     figure.legend(fontsize=8, loc="outside right upper")
-    _name_models(figure, axes, singles)
     return _png(figure)
+
+
+def hull_line(cost: Floats, quality: Floats, least: float) -> Points:
+    """The hull of points as it is drawn: mixes of two settings lie on a line in cost, which is a curve on a log axis.
+
+    Args:
+        cost: [K] mean costs, ≥ 0.
+        quality: [K] mean qualities.
+        least: Where the axis begins, > 0; what costs less stands there.
+    """
+    xs, ys = hull(cost, quality)
+    start, end = max(float(xs[0]), least), max(float(xs[-1]), least)
+    grid = np.union1d(np.geomspace(start, end, _STEPS), xs[(xs > start) & (xs < end)])
+    return grid, np.interp(grid, xs, ys)
+
+
+def _least_cost(routers: Mapping[str, Points], singles: Mapping[str, tuple[float, float]]) -> float:
+    """Where the axis begins: the least cost of all, or left of the least price where a model is free."""
+    prices = np.array([cost for cost, _ in singles.values()])
+    every = np.concatenate([prices, *(cost for cost, _ in routers.values())])
+    if (every > 0).all():
+        return float(every.min())
+    paid = prices[prices > 0] if (prices > 0).any() else every[every > 0]
+    return float(paid.min()) / _FREE if len(paid) else 1e-6
+
+
+def _on_the_axis(singles: Mapping[str, tuple[float, float]], least: float) -> dict[str, tuple[float, float]]:
+    """The models as they are drawn: free ones on the left edge, and named so."""
+    return {
+        name if cost > 0 else f"{name} (free)": (max(cost, least), quality) for name, (cost, quality) in singles.items()
+    }
 
 
 def _name_models(figure: Figure, axes: Axes, singles: Mapping[str, tuple[float, float]]) -> None:
@@ -137,6 +174,7 @@ def differences(title: str, names: Sequence[str], values: Sequence[tuple[float, 
     value, low, high = np.array(values, dtype=np.float64).reshape(-1, 3).T
     axes.errorbar(value, places, xerr=np.clip(np.vstack((value - low, high - value)), 0, None), fmt="o", capsize=3)
     axes.axvline(0, color="grey", linewidth=1)
+    axes.set_xlabel("difference, with its 95 % interval")
     axes.set_yticks(places, names, fontsize=8)
     axes.invert_yaxis()
     return _png(figure)

@@ -38,7 +38,7 @@ class SimulationSettings:
         prediction_noise: Standard deviation of the logging router's error in quality, beside knowing only the mean of
             each model on each task.
         days: Length of the log; the policy of ``drifting`` changes at midnight.
-        start: UTC seconds since the epoch of the first day.
+        start: Begin of the first day, UTC seconds since the epoch.
         session_length: Mean number of decisions in a session.
         test_rate, judge_rate, thumbs_rate: Share of answers with feedback of each source, 0..1.
         judge_bias: Added to a judge's score, which then is cut to 0..1.

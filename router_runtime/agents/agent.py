@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Unpack, cast
@@ -13,7 +13,8 @@ from router_runtime.agents.roster import Roster
 from router_runtime.budgets import Limit
 from router_runtime.calling import CallOptions
 from router_runtime.errors import ConfigError
-from router_runtime.execution import ChatStream, Completion, StreamItem
+from router_runtime.execution import ChatStream, Completion
+from router_runtime.execution.sync import SyncStream
 from router_runtime.messages import Messages
 from router_runtime.options import Options, RouteOptions
 from router_runtime.records import Decision
@@ -61,7 +62,7 @@ class Agent:
         prepared, chosen = self._prepare(messages, dict(options))
         return self._roster.calling.complete_sync(prepared, **chosen)
 
-    def stream_sync(self, messages: Messages, **options: Unpack[CallOptions]) -> Iterator[StreamItem]:
+    def stream_sync(self, messages: Messages, **options: Unpack[CallOptions]) -> SyncStream:
         """:meth:`stream` for code without an event loop."""
         prepared, chosen = self._prepare(messages, dict(options))
         return self._roster.calling.stream_sync(prepared, **chosen)

@@ -11,6 +11,7 @@ from typing import Any
 
 from router_runtime.cli import render
 from router_runtime.cli.values import duration
+from router_runtime.errors import ConfigError
 from router_runtime.memory import Memory, open_memory
 from router_runtime.registry_agents import AgentEntry
 from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry
@@ -95,7 +96,7 @@ def write_memory(arguments: argparse.Namespace) -> int:
 
 def search_memory(arguments: argparse.Namespace) -> int:
     """``pointsman memory search``."""
-    memory = _memory(arguments)
+    memory = _known_memory(arguments)
     found = memory.search(arguments.query, reader=arguments.agent, agents=arguments.by, k=arguments.k)
     memory.close()
     lines = [f"{hit.entry.agent:12} {hit.entry.scope:16} {' '.join(hit.entry.text.split())[:200]}" for hit in found]
@@ -105,7 +106,9 @@ def search_memory(arguments: argparse.Namespace) -> int:
 
 def forget_memory(arguments: argparse.Namespace) -> int:
     """``pointsman memory forget``."""
-    memory = _memory(arguments)
+    if not (arguments.ids or arguments.scope or arguments.everything):
+        raise ConfigError("name entries to forget, --scope NAME, or --everything for all that the agent wrote")
+    memory = _known_memory(arguments)
     ids = arguments.ids or None
     count = memory.forget(arguments.agent, ids=ids, scope=arguments.scope, everything=arguments.everything)
     memory.close()
@@ -116,6 +119,17 @@ def forget_memory(arguments: argparse.Namespace) -> int:
 def _memory(arguments: argparse.Namespace) -> Memory:
     registry = load_registry(arguments.registry)
     return open_memory(arguments.store, lambda: registry)
+
+
+def _known_memory(arguments: argparse.Namespace) -> Memory:
+    """One that is there: a misspelt file must not become an empty memory.
+
+    Raises:
+        ConfigError: There is no such file.
+    """
+    if "://" not in arguments.store and not Path(arguments.store).is_file():
+        raise ConfigError(f"no memory at {arguments.store}; name the file that was written to")
+    return _memory(arguments)
 
 
 def _plain(entry: AgentEntry) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import math
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, get_args
 
 from router_runtime.calling import feedback_event
@@ -75,6 +76,7 @@ def feedback(arguments: argparse.Namespace) -> int:
     event = feedback_event(
         arguments.decision_id, time.time(), arguments.score, source=arguments.source, metric=arguments.metric
     )
+    _require_folder(arguments.log)
     log = open_log(arguments.log, default_state_dir() / "outbox")
     try:
         log.append(event)
@@ -87,11 +89,9 @@ def feedback(arguments: argparse.Namespace) -> int:
 
 def seal_log(arguments: argparse.Namespace) -> int:
     """``pointsman seal``."""
-    folder = local_folder(arguments.log)
+    folder = _require_folder(arguments.log)
     if folder is None:
         raise ConfigError("only a log in a folder is sealed; a remote store keeps its events itself")
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder; name the one that --log of serve, or log= of Router.open, names")
     report = seal(folder)
     gone = [] if arguments.keep is None else forget(folder, time.time() - arguments.keep)
     failed = {path.name: reason for path, reason in report.failed.items()}
@@ -103,6 +103,18 @@ def seal_log(arguments: argparse.Namespace) -> int:
     lines += [f"deleted: {day.name}" for day in gone]
     render.show(arguments.json, {**document, "files": files}, "\n".join([*lines, *(f"  {name}" for name in files)]))
     return 1 if failed else 0
+
+
+def _require_folder(log: str) -> Path | None:
+    """The folder of a log that is there; None for a remote store.
+
+    Raises:
+        ConfigError: There is no such folder: a misspelt one must not become a log of its own.
+    """
+    folder = local_folder(log)
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder; name the one that --log of serve, or log= of Router.open, names")
+    return folder
 
 
 def _document(found: Findings) -> dict[str, Any]:

@@ -124,10 +124,11 @@ def _headline(made: Decision) -> list[str]:
     saved = ""
     if dearest.cost_usd > best.cost_usd:
         saved = f", {1 - best.cost_usd / dearest.cost_usd:.0%} less than {plain(dearest.model)}"
-    labels = f", labels {plain(', '.join(made.labels))}" if made.labels else ""
+    labels = [f"labels    {plain(', '.join(made.labels))}"[:WIDTH]] if made.labels else []
     return [
         f"choice    {plain(made.chosen)}",
-        f"because   {_reason(made)} (policy {made.policy}{labels})"[:WIDTH],
+        f"because   {_reason(made)} (policy {made.policy})"[:WIDTH],
+        *labels,
         f"cost      {_usd(best.cost_usd)} predicted{saved}",
         f"took      {made.elapsed_ms:.2f} ms, id {made.id}",
     ]

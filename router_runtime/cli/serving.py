@@ -43,7 +43,8 @@ def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "serve",
         help="serve the router over HTTP",
         description="Serves the router over HTTP, to clients of OpenAI's and Anthropic's APIs.",
-        epilog="example:\n  pointsman serve --bundle models/default --registry registry.yaml --log logs/",
+        epilog="example:\n  pointsman serve --bundle models/default --registry registry.yaml"
+        " --log logs/ --log-prompts redacted",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--bundle", metavar="DIR", help="folder of a bundle (default: none, the static table chooses)")
@@ -174,6 +175,8 @@ def serve(arguments: argparse.Namespace) -> int:
 
     def started(url: str) -> None:
         gateway.say(url)
+        for line in (f"its dashboard is at {url}/ui", *_unlearnt(arguments)):
+            print(line, file=sys.stderr)
         if service.keys is not None and service.keys.empty:
             print("no key is in force yet; make one with: pointsman keys create --name NAME", file=sys.stderr)
 
@@ -183,6 +186,15 @@ def serve(arguments: argparse.Namespace) -> int:
     except SystemExit as end:  # uvicorn's, which has said why: the port is taken, or the host is none of ours
         return int(bool(end.code))
     return 0
+
+
+def _unlearnt(arguments: argparse.Namespace) -> list[str]:
+    """What to say of a log from which nothing can be learnt."""
+    if arguments.log is not None and arguments.log_prompts == "none":
+        return ["the log keeps no requests, so that no router can learn from it; see --log-prompts"]
+    if arguments.log is None and arguments.log_prompts != "none":
+        return [f"--log-prompts {arguments.log_prompts} keeps nothing without --log: name a folder or a store"]
+    return []
 
 
 def _trace(service: Any) -> None:
@@ -212,7 +224,9 @@ def create_key(arguments: argparse.Namespace) -> int:
         expires=None if arguments.expires is None else now + arguments.expires,
         admin=arguments.admin,
     )
-    _show(arguments, {"key": key, **record.public()}, f"{key}\nThis is shown once; only its hash is kept.")
+    _show(arguments, {"key": key, **record.public()}, key)
+    if not arguments.json:
+        print("this is shown once; only its hash is kept", file=sys.stderr)
     return 0
 
 

@@ -17,6 +17,7 @@ from router_runtime.provider_errors import (
     Overloaded,
     ProviderError,
     RateLimited,
+    StaleConnection,
 )
 
 
@@ -41,8 +42,8 @@ class Course:
     """The way of one call through its candidates.
 
     First every candidate once, best first, those left out whose door is closed or whose provider has just shown that it
-    is down as a whole. Then second tries, where the error says that one may help and the provider's bucket allows it.
-    At last the closed doors, soonest to open first.
+    is down as a whole; one whose kept connection was stale is asked once more at once. Then second tries, where the
+    error says that one may help. Both draw on the provider's bucket. At last the closed doors, soonest to open first.
 
     Args:
         routes: Best first.
@@ -65,6 +66,7 @@ class Course:
         self._health, self._retry, self._random = health, retry, random
         self._left, self._begun = max_attempts, False
         self._again: list[tuple[Route, ProviderError]] = []
+        self._stale: list[Route] = []
         self._tries: dict[str, int] = {}
         self._down: set[str] = set()
         self._window = 0
@@ -76,15 +78,23 @@ class Course:
 
     def failed(self, route: Route, error: ProviderError) -> None:
         """Learns from the failure of ``route``."""
+        tries = self._tries[route.model.name] = self._tries.get(route.model.name, 0) + 1
+        may_retry = error.retry_same and tries <= self._retry.settings.same_provider
+        if isinstance(error, StaleConnection):
+            self._stale += [route] if may_retry else []
+            return
         if isinstance(error, ContextOverflow):
             self._window = max(self._window, route.model.context_window)
         if isinstance(error, Overloaded | ConnectFailed | AuthFailed) or (
             isinstance(error, RateLimited) and error.scope != "request"
         ):
             self._down.add(route.provider.name)
-        tries = self._tries[route.model.name] = self._tries.get(route.model.name, 0) + 1
-        if error.retry_same and tries <= self._retry.settings.same_provider:
+        if may_retry:
             self._again.append((route, error))
+
+    def unsent(self) -> None:
+        """The last step led to nothing that was sent, so that it does not count."""
+        self._left += 1
 
     def next(self, time_left_s: float) -> Step | None:
         """The next step; None where the call is at its end.
@@ -94,7 +104,7 @@ class Course:
         """
         if self._left <= 0 or time_left_s <= 0:
             return None
-        fresh = self._next_fresh("fallback" if self._begun else "first")
+        fresh = self._next_stale() or self._next_fresh("fallback" if self._begun else "first")
         step = fresh or self._next_again(time_left_s) or self._last_resort(time_left_s)
         if step is not None:
             self._left -= 1
@@ -107,6 +117,15 @@ class Course:
         if step is not None:
             self._left -= 1
         return step
+
+    def _next_stale(self) -> Step | None:
+        while self._stale:
+            route = self._stale.pop()
+            if self._health.may_retry(route.target, 0.0):
+                taken = self._retry.take(route.provider.name)
+                if taken is not None:
+                    return Step(route, taken=taken, reason="retry")
+        return None
 
     def _next_fresh(self, reason: AttemptReason) -> Step | None:
         for route in tuple(self._fresh):

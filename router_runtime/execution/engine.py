@@ -8,12 +8,13 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from router_runtime.budgets import BudgetCounts, Limit
 from router_runtime.chat import ChatRequest, ChatResponse
-from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, Failure, PointsmanError
+from router_runtime.errors import AllAttemptsFailed, BudgetExceeded, Failure, PointsmanError, RequestError
+from router_runtime.execution.connections import Connections, LoopConnections
 from router_runtime.execution.course import Course, Step
 from router_runtime.execution.exchange import Exchange
 from router_runtime.execution.hedging import first_of
@@ -23,8 +24,9 @@ from router_runtime.execution.settings import Completion, ExecutionSettings, Rou
 from router_runtime.health import UNHEALTHY, Health
 from router_runtime.hooks import Observer
 from router_runtime.prefixes import PrefixMemory
-from router_runtime.provider_errors import AuthFailed, ProviderError, ServerError
-from router_runtime.providers.base import Adapter, Target, answer_problem
+from router_runtime.provider_errors import NoConnectionLeft, ProviderError, ServerError, UnsupportedByProvider
+from router_runtime.providers.base import Adapter, HttpCall, Target, answer_problem
+from router_runtime.providers.keys import key_of
 from router_runtime.records import Attempt, Decision
 from router_runtime.registry import ProviderEntry, Registry
 from router_runtime.transport import Transport, open_transport
@@ -65,9 +67,7 @@ class Engine:
     retry: RetryBudget = field(default_factory=RetryBudget)
     prefixes: PrefixMemory = field(default_factory=PrefixMemory, repr=False)
     observers: tuple[Observer, ...] = ()
-    _transports: WeakKeyDictionary[asyncio.AbstractEventLoop, Transport] = field(
-        default_factory=WeakKeyDictionary, repr=False
-    )
+    _connections: LoopConnections = field(default_factory=LoopConnections, repr=False)
 
     async def complete(
         self,
@@ -83,7 +83,7 @@ class Engine:
         Raises:
             AllAttemptsFailed: No candidate did; holds every attempt.
             BudgetExceeded: No candidate fits in the budgets.
-            RequestError: The request is not well formed.
+            RequestError: No candidate's wire format can read the request.
         """
         call = self.call(registry, decision, request, limits, settings or self.settings)
         while (step := await call.next()) is not None:
@@ -106,37 +106,25 @@ class Engine:
         """The state of one call."""
         return Call(self, routes_of(registry, decision), decision, request, limits, settings)
 
-    def transport(self) -> Transport:
-        """The running loop's transport, made at first use."""
-        loop = asyncio.get_running_loop()
-        transport = self._transports.get(loop)
-        if transport is None:
-            transport = self._transports[loop] = self.connect()
-        return transport
+    def connections(self) -> Connections:
+        """The running loop's, made at first use."""
+        return self._connections.here(self.connect)
 
     async def aclose(self) -> None:
         """Closes the running loop's connections; the engine can go on to be used."""
-        transport = self._transports.pop(asyncio.get_running_loop(), None)
-        if transport is not None:
-            await transport.aclose()
+        await self._connections.aclose()
 
     def target(self, route: Route) -> Target:
         """Where ``route`` leads, with its key.
 
         Raises:
-            AuthFailed: Where the key's variable is not set; names the variable.
+            AuthFailed: Where the key's variable is not set or holds what cannot be sent; names the variable.
         """
         provider = route.provider
         drop = provider.drop_params | route.model.drop_params
-        return Target(provider.base_url, route.model.upstream_id, self._key(provider), provider.headers, drop)
-
-    def _key(self, provider: ProviderEntry) -> str | None:
-        if provider.api_key_env is None:
-            return None
-        key = self.environ.get(provider.api_key_env)
-        if not key:
-            raise AuthFailed(f"provider {provider.name}: set the environment variable {provider.api_key_env}")
-        return key
+        key = key_of(provider, self.environ)
+        model = route.model
+        return Target(provider.base_url, model.upstream_id, key, provider.headers, drop, model.max_output_tokens)
 
 
 def routes_of(registry: Registry, decision: Decision) -> list[Route]:
@@ -175,6 +163,7 @@ class Call:
     ) -> None:
         self.engine, self.decision, self.request, self.settings = engine, decision, request, settings
         self._routes = routes
+        self._unread: list[RequestError] = []
         self._loop = asyncio.get_running_loop()
         self.deadline = self._loop.time() + settings.deadline_s
         self.course = Course(
@@ -207,26 +196,60 @@ class Call:
 
     async def open(self, step: Step) -> OpenAttempt | None:
         """Begins the attempt of ``step``; None where a budget has too little left for it."""
-        return await self.ledger.begin(step)
+        attempt = await self.ledger.begin(step)
+        if attempt is None:
+            self.course.unsent()
+        return attempt
 
-    def exchange(self, route: Route, request: ChatRequest, *, stream: bool) -> Exchange:
+    async def exchange(self, route: Route, request: ChatRequest, *, stream: bool) -> Exchange:
         """The wire of one attempt.
 
         Raises:
-            ProviderError: The key is missing, or the wire format cannot carry the request.
+            ProviderError: The key is missing, the wire format cannot carry the request, or the provider has no
+                connection left; nothing was sent, and the attempt does not count.
         """
-        adapter = self.engine.adapters(route.provider.adapter)
+        try:
+            adapter, call = self._built(route, request, stream=stream)
+            connections = self.engine.connections()
+            slot = connections.slot(route.provider)
+            if slot is not None:
+                await self._take(slot, route.provider)
+        except ProviderError:
+            self.course.unsent()
+            raise
         share = self.settings.attempt_share if self.course.has_next else 1.0
         own_limit = route.provider.first_token_timeout_s if stream else route.provider.timeout_s
         return Exchange(
-            self.engine.transport(),
+            connections.transport,
             adapter,
-            adapter.build(request, self.engine.target(route), stream=stream),
+            call,
             route.provider,
             first_s=min(own_limit, self.time_left_s * share),
             deadline=self.deadline,
             max_bytes=self.settings.max_response_bytes,
+            slot=slot,
         )
+
+    async def _take(self, slot: asyncio.Semaphore, provider: ProviderEntry) -> None:
+        """Waits for a slot: as long as for a connection where another candidate is waiting, else to the deadline."""
+        left_s = self.time_left_s
+        try:
+            async with asyncio.timeout(min(provider.connect_timeout_s, left_s) if self.course.has_next else left_s):
+                await slot.acquire()
+        except TimeoutError:
+            full = NoConnectionLeft(f"its max_connections ({provider.max_connections}) are all in use")
+        else:
+            return
+        raise full
+
+    def _built(self, route: Route, request: ChatRequest, *, stream: bool) -> tuple[Adapter, HttpCall]:
+        adapter = self.engine.adapters(route.provider.adapter)
+        try:
+            return adapter, adapter.build(request, self.engine.target(route), stream=stream)
+        except RequestError as error:  # in this wire format; another may take it
+            self._unread.append(error)
+            unread = UnsupportedByProvider(str(error))
+        raise unread
 
     async def answer(self, step: Step) -> Answer | None:
         """One attempt, hedged where the settings say so; None where it failed."""
@@ -258,12 +281,12 @@ class Call:
             await self.ledger.end(attempt, error, cancelled=not finished)
 
     async def _whole(self, attempt: OpenAttempt) -> ChatResponse:
-        exchange = self.exchange(attempt.route, self.request, stream=False)
-        attempt.sent = True
+        exchange = await self.exchange(attempt.route, self.request, stream=False)
+        attempt.sent, begun = True, perf_counter()
         try:
             response = await exchange.whole()
         finally:
-            attempt.status = exchange.status
+            attempt.waited_s, attempt.status = perf_counter() - begun, exchange.status
             await exchange.aclose()
         attempt.see_response(response)
         problem = answer_problem(response)
@@ -274,6 +297,8 @@ class Call:
     def exhausted(self) -> PointsmanError:
         """The error that ends the call."""
         failures = self.ledger.failures
+        if self._unread and len(self._unread) == len(failures):
+            return self._unread[0]
         refusals = [failure.error for failure in failures if isinstance(failure.error, BudgetExceeded)]
         if refusals and len(refusals) == len(failures):
             return refusals[-1]

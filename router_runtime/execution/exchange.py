@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from router_runtime.chat import ChatChunk, ChatResponse
+from router_runtime.chat import ChatChunk, ChatResponse, Usage
 from router_runtime.errors import TransportFailure
 from router_runtime.execution.watchdog import Expired, TimeoutKind, Watchdog
 from router_runtime.provider_errors import (
@@ -16,6 +16,7 @@ from router_runtime.provider_errors import (
     FirstTokenTimeout,
     MalformedAnswer,
     ProviderError,
+    StaleConnection,
     StreamCut,
     TotalTimeout,
 )
@@ -24,7 +25,7 @@ from router_runtime.providers.joining import as_chunks
 from router_runtime.registry import ProviderEntry
 from router_runtime.transport import Response, Transport
 
-_MAX_ERROR_BYTES = 64 << 10
+_MAX_ERROR_BYTES, _ERROR_BODY_S = 64 << 10, 1.0
 _DRAIN_S = 0.1
 _TIMEOUTS: dict[TimeoutKind, type[CallTimeout]] = {
     "first_token": FirstTokenTimeout,
@@ -41,9 +42,10 @@ class Exchange:
         adapter: Reads the answer.
         call: What to send.
         provider: Its limits of time.
-        first_s: Seconds until the head of a whole answer, or the first content of a stream, must be there.
+        first_s: Seconds until a whole answer, or the first content of a stream, must be there.
         deadline: Loop time at which the whole call ends.
         max_bytes: Bytes that the answer may have.
+        slot: Of the provider, taken; it is given back at the end.
     """
 
     def __init__(
@@ -56,20 +58,26 @@ class Exchange:
         first_s: float,
         deadline: float,
         max_bytes: int,
+        slot: asyncio.Semaphore | None = None,
     ) -> None:
         self._transport, self._adapter, self._call, self._provider = transport, adapter, call, provider
         self._loop = asyncio.get_running_loop()
         self._watch = Watchdog(deadline)
         self._first_due = self._loop.time() + first_s
-        self._left = max_bytes
+        self._left, self._slot = max_bytes, slot
         self._response: Response | None = None
         self._decoder: StreamDecoder | None = None
         self._error: ProviderError | None = None
-        self._ended = self._at_end = self._idle = False
+        self._ended = self._at_end = self._whole = False
         self._undecided = True
         self.status: int | None = None
         self.started_content = False
         """To be set once the reader has seen content: from then on the limit is the one between tokens."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What a stream has reported so far: for one that ends early, what it cost at least."""
+        return None if self._decoder is None else self._decoder.usage
 
     async def whole(self) -> ChatResponse:
         """Sends the call and reads the whole answer.
@@ -78,12 +86,7 @@ class Exchange:
             ProviderError: Where it is no good answer.
         """
         response = await self._open()
-        self.started_content = True  # the head came in time; now only silence counts
-        parts = []
-        while data := await self._read(response):
-            parts.append(data)
-        self._ended = True
-        return self._adapter.parse(response.status, response.headers, b"".join(parts))
+        return await self._rest(response, [])
 
     async def batch(self) -> list[ChatChunk] | None:
         """The chunks of the next bytes, maybe none; None at the good end of the stream.
@@ -96,8 +99,7 @@ class Exchange:
         if self._ended:
             return None
         if self._response is None or self._decoder is None:
-            self._decoder = await self._open_stream()
-            assert self._response is not None
+            self._response, self._decoder = await self._open(), self._adapter.decoder()
         data = await self._read(self._response)
         if self._undecided:
             if _is_no_stream(data):
@@ -114,26 +116,33 @@ class Exchange:
 
     async def _not_streamed(self, response: Response, data: bytes) -> list[ChatChunk]:
         """The chunks of a whole answer: there are servers that do not look at ``stream``."""
-        self._idle = True
-        parts = [data]
+        self._first_due = self._loop.time() + self._provider.timeout_s
+        return as_chunks(await self._rest(response, [data]))
+
+    async def _rest(self, response: Response, parts: list[bytes]) -> ChatResponse:
+        """The whole answer that begins with ``parts``."""
+        self._whole = True
         while data := await self._read(response):
             parts.append(data)
         self._ended = True
-        return as_chunks(self._adapter.parse(response.status, response.headers, b"".join(parts)))
+        return self._adapter.parse(response.status, response.headers, b"".join(parts))
 
     async def aclose(self) -> None:
         """Ends the exchange; after a good end the last bytes are read, so that the connection can be used again."""
         response, self._response = self._response, None
-        if response is None:
-            self._watch.close()
-            return
         try:
-            if self._ended and not self._at_end and self._error is None:
+            if response is not None and self._ended and not self._at_end and self._error is None:
                 with suppress(Expired, TransportFailure):  # nothing is lost but the connection
                     await self._watch.limit(response.read(), self._loop.time() + _DRAIN_S, "idle")
         finally:
             self._watch.close()
-            await response.aclose()
+            slot, self._slot = self._slot, None
+            try:
+                if response is not None:
+                    await response.aclose()
+            finally:
+                if slot is not None:
+                    slot.release()
 
     async def _open(self) -> Response:
         call = self._call
@@ -147,23 +156,24 @@ class Exchange:
             error = _timeout(expired, self._provider)
         else:
             self.status = self._response.status
-            return self._response
+            if 200 <= self.status < 300:
+                return self._response
+            error = await self._refusal(self._response)
         raise error
 
-    async def _open_stream(self) -> StreamDecoder:
-        response = await self._open()
-        if 200 <= response.status < 300:
-            return self._adapter.decoder()
-        self._left = min(self._left, _MAX_ERROR_BYTES)
-        parts = []
-        while data := await self._read(response):
-            parts.append(data)
-        raise self._adapter.classify(response.status, response.headers, b"".join(parts))
+    async def _refusal(self, response: Response) -> ProviderError:
+        """What an error status means: by the head of the answer, and as much of its body as comes in a moment."""
+        body, due, bound = b"", self._loop.time() + _ERROR_BODY_S, min(self._left, _MAX_ERROR_BYTES)
+        with suppress(Expired, TransportFailure):  # a body that stalls or is cut takes nothing from the status
+            while len(body) < bound and (data := await self._watch.limit(response.read(), due, "idle")):
+                body += data
+        return self._adapter.classify(response.status, response.headers, body[:bound])
 
     async def _read(self, response: Response) -> bytes:
         watch = self._watch
-        if self.started_content or self._idle:
-            watch.arm(self._loop.time() + self._provider.idle_timeout_s, "idle")
+        silent_at = self._loop.time() + self._provider.idle_timeout_s
+        if self.started_content or (self._whole and silent_at < self._first_due):
+            watch.arm(silent_at, "idle")
         else:
             watch.arm(self._first_due, "first_token")
         try:
@@ -195,6 +205,8 @@ def _before_answer(failure: TransportFailure) -> ProviderError:
     """The error of an attempt that got no head of an answer."""
     if failure.kind == "connect_timeout":
         return ConnectTimeout(str(failure))
+    if failure.kind == "stale":
+        return StaleConnection(str(failure))
     if failure.kind in ("protocol", "too_many_headers"):
         return MalformedAnswer(str(failure))
     return ConnectFailed(str(failure))
@@ -202,7 +214,7 @@ def _before_answer(failure: TransportFailure) -> ProviderError:
 
 def _timeout(expired: Expired, provider: ProviderEntry) -> CallTimeout:
     words = {
-        "first_token": "nothing came in time",
+        "first_token": "no answer came in time",
         "idle": f"silent for more than {provider.idle_timeout_s:g} s",
         "total": "the call's deadline passed",
     }

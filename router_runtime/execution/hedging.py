@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
+
+from router_runtime.execution.ending import to_end
 
 T = TypeVar("T")
 Work = Coroutine[Any, Any, T | None]
@@ -44,8 +46,19 @@ async def first_of(
             winner = next((result for task in ended if (result := task.result()) is not None), None)
         return winner
     finally:
-        for task in tasks:
-            task.cancel()
-        for late in await asyncio.gather(*tasks, return_exceptions=True):
-            if not (late is None or late is winner or isinstance(late, BaseException)):
-                await discard(late)
+        try:
+            await to_end(asyncio.ensure_future(_close_losers(tasks, winner, discard)))
+        except asyncio.CancelledError:  # the caller left, and nobody takes the winner
+            if winner is not None:
+                await to_end(asyncio.ensure_future(discard(winner)))
+            raise
+
+
+async def _close_losers(
+    tasks: Sequence[asyncio.Task[T | None]], winner: T | None, discard: Callable[[T], Awaitable[None]]
+) -> None:
+    for task in tasks:
+        task.cancel()
+    for late in await asyncio.gather(*tasks, return_exceptions=True):
+        if not (late is None or late is winner or isinstance(late, BaseException)):
+            await discard(late)

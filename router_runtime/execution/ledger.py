@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from time import perf_counter
 
 from router_runtime.budgets import BudgetCounts, Limit, Reservation
 from router_runtime.chat import ChatChunk, ChatResponse, Usage
-from router_runtime.errors import BudgetExceeded, Failure, PointsmanError
+from router_runtime.errors import BudgetExceeded, Failure, PointsmanError, StoreError
 from router_runtime.execution.course import Step
+from router_runtime.execution.ending import to_end
 from router_runtime.execution.retry import RetryBudget
 from router_runtime.execution.settings import Route
 from router_runtime.health import Health, Scope
@@ -24,11 +24,13 @@ from router_runtime.provider_errors import (
     ConnectFailed,
     ContentFiltered,
     ModelNotFound,
+    NoConnectionLeft,
     Overloaded,
     ProviderError,
     RateLimited,
     Redirected,
     Refused,
+    StaleConnection,
     TotalTimeout,
     UnsupportedByProvider,
 )
@@ -37,7 +39,12 @@ from router_runtime.registry import Price
 
 _MILLION = Decimal(10) ** 6
 _CHARS_PER_TOKEN = 4
-_NOT_THEIR_FAULT = (UnsupportedByProvider, BadRequest, ContentFiltered, Refused, TotalTimeout)
+_MOST_TOKENS = 10**8
+"""Of a prompt or an answer, a hundred times those of today: a larger count is a fault of the server."""
+_NOT_THEIR_FAULT = (
+    *(UnsupportedByProvider, BadRequest, ContentFiltered, Refused),
+    *(StaleConnection, NoConnectionLeft, TotalTimeout),
+)
 _OWN_HOLDS = (AuthFailed, ModelNotFound, Redirected)
 _OWN_HOLD_S = 60.0
 _QUOTA_HOLD_S = {"request": 0.0, "daily": 3600.0, "credit": 300.0}
@@ -51,18 +58,25 @@ def exact_cost(price: Price, usage: Usage) -> Decimal:
     return sum((tokens * Decimal(repr(float(usd))) for tokens, usd in parts), Decimal(0)) / _MILLION
 
 
+def _believable(usage: Usage | None) -> Usage | None:
+    """``usage``, or None where it cannot be true and is as good as none."""
+    if usage is None or max(usage.input_tokens, usage.output_tokens, usage.cached_tokens) > _MOST_TOKENS:
+        return None
+    return usage
+
+
 @dataclass(slots=True)
 class OpenAttempt:
-    """An attempt that is under way."""
+    """An attempt that is under way; ``waited_s`` is the time that the provider took, without the reader's own."""
 
     route: Route
     index: int
     time: float
-    started: float
     reservation: Reservation
     taken: int = 0
     sent: bool = False
     status: int | None = None
+    waited_s: float = 0.0
     first_token_ms: float | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
@@ -71,7 +85,7 @@ class OpenAttempt:
 
     def see_response(self, response: ChatResponse) -> None:
         """Takes what a whole answer says about itself."""
-        self.usage, self.response_model = response.usage, response.model or None
+        self.usage, self.response_model = _believable(response.usage), response.model or None
         self.finish_reason = response.finish_reason
         self.chars = len(response.text)
 
@@ -83,11 +97,21 @@ class OpenAttempt:
             if chunk.reasoning:
                 self.chars += len(chunk.reasoning)
             if chunk.usage is not None:
-                self.usage = chunk.usage
+                self.usage = _believable(chunk.usage)
             if chunk.finish_reason is not None:
                 self.finish_reason = chunk.finish_reason
             if self.response_model is None and chunk.model:
                 self.response_model = chunk.model
+
+    def see_end(self, reported: Usage | None) -> None:
+        """Takes what a stream had reported that ended before its last report: of its answer, at least what was seen."""
+        if self.usage is None and (reported := _believable(reported)) is not None:
+            self.usage = replace(reported, output_tokens=max(reported.output_tokens, self.seen_tokens))
+
+    @property
+    def seen_tokens(self) -> int:
+        """Tokens of the text that has come, estimated."""
+        return -(-self.chars // _CHARS_PER_TOKEN)
 
 
 class Ledger:
@@ -131,19 +155,33 @@ class Ledger:
 
     async def begin(self, step: Step) -> OpenAttempt | None:
         """Reserves the predicted cost and opens an attempt; None where a budget has too little left for it."""
-        route, now, expected = step.route, self._clock(), step.route.predicted
+        route, now = step.route, self._clock()
         reservation = Reservation((), 0, 0)
         if self._budgets is not None and self._limits:
-            usd = expected.cost_usd if expected else 0.0
-            tokens = round(expected.input_tokens + expected.output_tokens) if expected else 0
             try:
-                reservation = await asyncio.to_thread(self._budgets.reserve, self._limits, usd, tokens)
+                reservation = await self._reserve(self._budgets, route)
             except BudgetExceeded as refusal:
                 self._refuse(route, refusal)
                 return None
+            except (StoreError, asyncio.CancelledError):
+                self._health.released(route.target)
+                raise
         self._begun += 1
         self._tell(AttemptStarted(self._decision_id, self._begun - 1, *route.target, step.reason, step.wait_s))
-        return OpenAttempt(route, self._begun - 1, now, perf_counter(), reservation, step.taken)
+        return OpenAttempt(route, self._begun - 1, now, reservation, step.taken)
+
+    async def _reserve(self, budgets: BudgetCounts, route: Route) -> Reservation:
+        """The reservation of an attempt; given back where the call is cancelled while it is being made."""
+        expected, loop = route.predicted, asyncio.get_running_loop()
+        usd = expected.cost_usd if expected else 0.0
+        tokens = round(expected.input_tokens + expected.output_tokens) if expected else 0
+        made = loop.run_in_executor(None, budgets.reserve, self._limits, usd, tokens)
+        try:
+            return await to_end(made)
+        except asyncio.CancelledError:
+            if made.exception() is None:
+                await to_end(loop.run_in_executor(None, budgets.settle, made.result(), 0))
+            raise
 
     def _refuse(self, route: Route, refusal: BudgetExceeded) -> None:
         self._fail(route, refusal)
@@ -152,7 +190,7 @@ class Ledger:
 
     async def end(self, attempt: OpenAttempt, error: ProviderError | None, *, cancelled: bool = False) -> None:
         """Settles, logs and tells health; must be awaited exactly once for each attempt."""
-        latency_ms = (perf_counter() - attempt.started) * 1e3
+        latency_ms = attempt.waited_s * 1e3
         billed = error.billed if error is not None else attempt.sent
         cost = self._cost(attempt) if billed else Decimal(0)
         name = "Cancelled" if cancelled else None if error is None else type(error).__name__
@@ -186,7 +224,8 @@ class Ledger:
         self._log(record)
         self._tell(AttemptFinished(record))
         if self._budgets is not None and attempt.reservation.rows:
-            await _finish(asyncio.to_thread(self._budgets.settle, attempt.reservation, cost, tokens))
+            settle, loop = self._budgets.settle, asyncio.get_running_loop()
+            await to_end(loop.run_in_executor(None, settle, attempt.reservation, cost, tokens))
 
     def _fail(self, route: Route, error: PointsmanError) -> None:
         """Notes a failed attempt, or a candidate that was refused before an attempt."""
@@ -197,10 +236,9 @@ class Ledger:
         if attempt.usage is not None:
             return attempt.usage
         expected = attempt.route.predicted
-        seen = -(-attempt.chars // _CHARS_PER_TOKEN)
         if expected is None:
-            return Usage(output_tokens=seen)
-        return Usage(round(expected.input_tokens), seen or round(expected.output_tokens))
+            return Usage(output_tokens=attempt.seen_tokens)
+        return Usage(round(expected.input_tokens), attempt.seen_tokens or round(expected.output_tokens))
 
     def _tokens(self, attempt: OpenAttempt) -> int:
         usage = self._usage(attempt)
@@ -224,7 +262,8 @@ class Ledger:
                 self._prefixes.answered(self._session, model, provider, attempt.usage, self._clock())
         else:
             scope, hold_s = _verdict(error)
-            reason, asked = type(error).__name__, not isinstance(error, _OWN_HOLDS)
+            reason = type(error).__name__
+            asked = error.retry_after is not None and not isinstance(error, _OWN_HOLDS)
             for name in self._health.failed(target, scope=scope, hold_s=hold_s, asked=asked, reason=reason):
                 self._tell(BreakerChanged(name, "open", reason))
 
@@ -242,13 +281,3 @@ def _verdict(error: ProviderError) -> tuple[Scope, float | None]:
         return "provider", error.retry_after
     hold_s = _OWN_HOLD_S if isinstance(error, _OWN_HOLDS) else error.retry_after
     return ("provider" if isinstance(error, AuthFailed | Redirected) else "model"), hold_s
-
-
-async def _finish(work: Awaitable[None]) -> None:
-    """Awaits ``work`` to its end even where the caller is cancelled meanwhile: money must be counted."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise

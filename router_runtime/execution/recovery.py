@@ -51,8 +51,11 @@ class Delivered:
 def continuation(request: ChatRequest, partial: str) -> ChatRequest:
     """The request that asks a model to go on from ``partial``.
 
-    A closing turn of the user says so: several providers refuse a conversation that ends with the assistant.
+    A closing turn of the user says so: several providers refuse a conversation that ends with the assistant. Where
+    there is no text yet (reasoning alone, which no provider takes back), it is asked anew.
     """
+    if not partial:
+        return request
     turns = ({"role": "assistant", "content": partial}, {"role": "user", "content": _GO_ON})
     return replace(request, messages=(*request.messages, *turns))
 

@@ -22,7 +22,7 @@ class ExecutionSettings:
         deadline_s: Time for the whole call, all attempts and waits together.
         attempt_share: Part of the time left that one attempt may take while another candidate waits, 0..1; the last
             one may take all of it. The provider's own ``timeout_s`` holds too.
-        max_attempts: Attempts in one call.
+        max_attempts: Attempts in one call; those in which nothing was sent do not count.
         max_response_bytes: Bytes of one answer, streamed or whole.
         accept: Class names of answers that count as good, e.g. ``{"Refused"}``; by default refused, filtered and
             empty answers go on to the next model.

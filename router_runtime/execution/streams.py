@@ -31,6 +31,7 @@ class ChatStream:
         AllAttemptsFailed: While iterating, where no candidate gave any content.
         StreamInterrupted: While iterating, where it broke after its first content and nobody took over.
         BudgetExceeded: While iterating, where no candidate fits in the budgets.
+        RequestError: While iterating, where no candidate's wire format can read the request.
     """
 
     def __init__(self, begin: Callable[[], Call], decision: Decision) -> None:
@@ -194,8 +195,11 @@ class _Pieces:
             items, self._ready = self._ready, []
             return items
         try:
-            exchange = self._exchange or self._open()
-            batch = await exchange.batch()
+            exchange, begun = self._exchange or await self._open(), perf_counter()
+            try:
+                batch = await exchange.batch()
+            finally:  # what the reader does between two batches is not the provider's time
+                self._attempt.waited_s += perf_counter() - begun
             if batch is not None:
                 return self._give(exchange, batch)
             self._finished = True
@@ -213,16 +217,17 @@ class _Pieces:
         try:
             if self._exchange is not None:
                 self._attempt.status = self._exchange.status
+                self._attempt.see_end(self._exchange.usage)
                 await self._exchange.aclose()
         finally:
             cancelled = self._error is None and not self._finished
             await self._call.ledger.end(self._attempt, self._error, cancelled=cancelled)
 
-    def _open(self) -> Exchange:
+    async def _open(self) -> Exchange:
         request, call = self._call.request, self._call
         if self._delivered.id is not None and call.settings.stream_recovery == "continue":
             request, self._continued_id = continuation(request, self._delivered.text), self._delivered.id
-        self._exchange = call.exchange(self._attempt.route, request, stream=True)
+        self._exchange = await call.exchange(self._attempt.route, request, stream=True)
         self._attempt.sent = True
         return self._exchange
 
@@ -236,7 +241,7 @@ class _Pieces:
                 return []
             check_refusal(first, self._call.settings.accept)
             exchange.started_content = True
-            self._attempt.first_token_ms = (perf_counter() - self._attempt.started) * 1e3
+            self._attempt.first_token_ms = self._attempt.waited_s * 1e3
             batch, self._held = self._held, []
             if self._delivered.id is not None and self._continued_id is None:
                 return [StreamRestart(self.model, self._delivered.text), *batch]

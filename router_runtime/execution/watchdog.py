@@ -70,7 +70,9 @@ class Watchdog:
         """
         self._due, self._kind = (due, kind) if due < self._deadline else (self._deadline, "total")
         # The task is not always the same: a reader may ask for each chunk in one of its own.
-        self._task = asyncio.current_task(self._loop)
+        self._task = task = asyncio.current_task(self._loop)
+        # Counted now, not when the timer strikes: a caller who cancels in the same turn of the loop must be heard.
+        self._before = 0 if task is None else task.cancelling()
         if self._timer is None or self._when > self._due:
             if self._timer is not None:
                 self._timer.cancel()
@@ -104,5 +106,5 @@ class Watchdog:
         if self._loop.time() < self._due:
             self._set(self._due)
         elif self._task is not None:
-            self._fired, self._before = True, self._task.cancelling()
+            self._fired = True
             self._task.cancel()

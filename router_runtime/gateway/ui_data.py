@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from router_runtime.experiments import Estimate, arm_mean, difference
+from router_runtime.experiments import Estimate, arm_mean, arm_share, difference, share_difference
 from router_runtime.gateway import ui_queries as sql
 from router_runtime.gateway.ui_log import opened
 from router_runtime.gateway.ui_sealed import SealedDays
@@ -86,7 +86,7 @@ def _arm(part: dict[str, Floats], baseline: dict[str, Floats] | None) -> dict[st
         "decisions": int(part["decisions"].sum()),
         "subjects": len(part["decisions"]),
         "cost_per_1000": _json(arm_mean(*cost), 1000.0),
-        "quality": _within(_json(arm_mean(*quality))),
+        "quality": _json(arm_share(*quality)),
     }
     if baseline is None:
         return row
@@ -94,7 +94,7 @@ def _arm(part: dict[str, Floats], baseline: dict[str, Floats] | None) -> dict[st
     saved = Estimate(-spent.value, -spent.high, -spent.low, spent.subjects)
     row["saving"] = _json(saved, 1 / other.value) if other.value > 0 else None
     row["saved_usd"] = _json(saved, float(cost[1].sum()))
-    row["quality_difference"] = _json(difference(quality, _pair(baseline, "quality", "labelled")))
+    row["quality_difference"] = _json(share_difference(quality, _pair(baseline, "quality", "labelled")))
     return row
 
 
@@ -107,12 +107,6 @@ def _json(found: Estimate, unit: float = 1.0) -> dict[str, float | int | None]:
     numbers = {"value": found.value * unit, "low": found.low * unit, "high": found.high * unit}
     finite = {name: number if math.isfinite(number) else None for name, number in numbers.items()}
     return {**finite, "subjects": found.subjects}
-
-
-def _within(found: dict[str, float | int | None]) -> dict[str, float | int | None]:
-    """A quality's interval cut to 0..1."""
-    ends = {name: found[name] for name in ("low", "high")}
-    return found | {name: None if end is None else min(max(end, 0.0), 1.0) for name, end in ends.items()}
 
 
 def _series(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -13,12 +13,13 @@ import numpy as np
 
 from router_runtime.encoder import Vector, normalised
 from router_runtime.errors import TransportFailure
+from router_runtime.execution.connections import LoopConnections
 from router_runtime.execution.sync import Background
-from router_runtime.forking import Process
-from router_runtime.provider_errors import AuthFailed, CallTimeout, ConnectFailed, MalformedAnswer, ProviderError
+from router_runtime.provider_errors import CallTimeout, ConnectFailed, MalformedAnswer, ProviderError
 from router_runtime.providers.base import HttpCall, Target
 from router_runtime.providers.building import post
 from router_runtime.providers.catalog import adapter
+from router_runtime.providers.keys import key_of
 from router_runtime.providers.reading import load_object, objs
 from router_runtime.registry import ProviderEntry
 from router_runtime.transport import Transport, open_transport
@@ -56,8 +57,7 @@ class EndpointEncoder:
         self._provider, self._model, self._dims = provider, model, dims
         self._batch, self._tries, self._environ, self._connect = batch, tries, environ, connect
         self._background = Background()
-        self._transport: Transport | None = None
-        self._process = Process()
+        self._connections = LoopConnections()
         place = hashlib.sha256(provider.base_url.encode()).hexdigest()[:12]
         self._fingerprint = f"endpoint-{model}-{dims}-{place}"
 
@@ -87,14 +87,7 @@ class EndpointEncoder:
 
     def close(self) -> None:
         """Closes its connections; a later use opens new ones."""
-        if self._background.running:
-            self._background.run(self._aclose())
-            self._background.stop()
-
-    async def _aclose(self) -> None:
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.aclose()
+        self._background.stop()
 
     async def _embed(self, texts: list[str]) -> Vector:
         call = self._call(texts)
@@ -109,27 +102,19 @@ class EndpointEncoder:
         raise AssertionError  # the last try returns or raises
 
     def _call(self, texts: list[str]) -> HttpCall:
-        target = Target(self._provider.base_url, self._model, self._key(), self._provider.headers)
+        target = Target(
+            self._provider.base_url, self._model, key_of(self._provider, self._environ), self._provider.headers
+        )
         auth = {} if target.api_key is None else {"authorization": f"Bearer {target.api_key}"}
         body = {"model": self._model, "input": texts, "encoding_format": "float"}
         return post(target, "/embeddings", body, auth, stream=False)
 
-    def _key(self) -> str | None:
-        name = self._provider.api_key_env
-        if name is None:
-            return None
-        key = self._environ.get(name)
-        if not key:
-            raise AuthFailed(f"provider {self._provider.name}: set the environment variable {name}")
-        return key
-
     async def _exchange(self, call: HttpCall) -> dict[str, Any]:
         """One request and its whole answer, within the provider's ``timeout_s``."""
-        if self._transport is None or self._process.forked(self._transport):  # its connections are the parent's
-            self._transport = self._connect()
+        transport = self._connections.here(self._connect).transport
         try:
             async with asyncio.timeout(self._provider.timeout_s):
-                status, headers, body = await self._whole(self._transport, call)
+                status, headers, body = await self._whole(transport, call)
         except TransportFailure as failure:
             error: ProviderError = ConnectFailed(str(failure))
         except TimeoutError:

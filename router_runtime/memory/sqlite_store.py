@@ -19,7 +19,7 @@ from typing import Any
 from router_runtime.errors import StoreError
 from router_runtime.memory.entries import Entry, Placed, State
 from router_runtime.memory.keywords import KEYWORDS_VERSION, counted, said
-from router_runtime.sqlite import Connected, immediate, make_private
+from router_runtime.sqlite import Connected, immediate, make_private, write_ahead
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -172,7 +172,8 @@ class SqliteMemory:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         make_private(self.path)
         db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=self._wait_s)
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+        write_ahead(db)
+        for pragma in ("synchronous = FULL", "secure_delete = ON"):
             db.execute(f"PRAGMA {pragma}")
         db.executescript(_SCHEMA)
         _brought_up(db)

@@ -62,7 +62,8 @@ class Anthropic:
 
     Args:
         name: The registry's word.
-        default_max_tokens: This format asks for a bound; every model since Claude 4 can take this one.
+        default_max_tokens: This format asks for a bound; every model since Claude 4 can take this one. The target's own
+            holds where it is lower.
     """
 
     name: str = "anthropic"
@@ -74,7 +75,9 @@ class Anthropic:
         if request.seed is not None:
             raise unsupported(_PROVIDER, "a seed")
         system, messages = _turns(request)
-        limit = self.default_max_tokens if request.max_tokens is None else request.max_tokens
+        limit = request.max_tokens
+        if limit is None:
+            limit = min(self.default_max_tokens, target.max_output_tokens or self.default_max_tokens)
         body: dict[str, Any] = {"model": target.model, "max_tokens": limit, "messages": messages}
         put(
             body,

@@ -31,6 +31,7 @@ class Target:
         headers: More headers to send (organisation, beta flags, …); their values are not part of the repr.
         drop: Fields of the request that this model does not take and that are left out on the operator's word, e.g.
             ``temperature`` for Claude Opus 4.7, which answers 400 to it.
+        max_output_tokens: The most that may be asked of the model; None where nothing is known.
 
     Raises:
         ConfigError: Another scheme, credentials in the URL, or a key or header that cannot be sent.
@@ -41,10 +42,11 @@ class Target:
     api_key: str | None = field(default=None, repr=False)
     headers: Headers = field(default_factory=dict, repr=False)
     drop: frozenset[str] = frozenset()
+    max_output_tokens: int | None = None
 
     def __post_init__(self) -> None:
         _check_url(self.base_url)
-        if not all(_sendable(value) for value in (self.api_key or "", *self.headers, *self.headers.values())):
+        if not all(sendable(value) for value in (self.api_key or "", *self.headers, *self.headers.values())):
             raise ConfigError("the API key or a header holds characters that no HTTP header may hold (a line end?)")
 
 
@@ -64,8 +66,9 @@ def _check_url(base_url: str) -> None:
         raise ConfigError("base_url holds a query or a fragment; a key belongs into an environment variable")
 
 
-def _sendable(value: str) -> bool:
-    return value.isascii() and (value.isprintable() or not value)
+def sendable(value: str) -> bool:
+    """Whether an HTTP header may hold ``value``."""
+    return value.isascii() and value.isprintable()
 
 
 @dataclass(frozen=True, slots=True)

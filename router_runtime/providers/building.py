@@ -31,7 +31,10 @@ def post(target: Target, path: str, body: JSON, auth: Mapping[str, str], *, stre
 
 
 def fitted(request: ChatRequest, target: Target) -> ChatRequest:
-    """``request`` without what ``target`` drops."""
+    """``request`` without what ``target`` drops, and asking for no longer an answer than it gives."""
+    most, asked = target.max_output_tokens, request.max_tokens
+    if most is not None and asked is not None and asked > most:
+        request = replace(request, max_tokens=most)
     if not target.drop:
         return request
     empty: dict[str, Any] = {"tools": (), "stop": ()}

@@ -192,6 +192,7 @@ class _Stream(EventStream):
         super().__init__()
         self._adapter = adapter
         self._reasons = 0
+        self._calls: dict[int, _Calls] = {}
 
     def take(self, event: ServerEvent) -> list[ChatChunk]:
         if event.data == "[DONE]":
@@ -228,7 +229,7 @@ class _Stream(EventStream):
             self.id,
             self.model,
             _content(delta.get("content")),
-            tuple(_fragment(call, place) for place, call in enumerate(calls)),
+            self._fragments(count(choice.get("index")), calls) if calls else (),
             text(delta.get("refusal"), "refusal"),
             _reasoning(delta),
             reason or None,
@@ -238,6 +239,10 @@ class _Stream(EventStream):
             extra=rest(delta, _MESSAGE),
             choice_extra=rest(choice, _CHOICE) | native,
         )
+
+    def _fragments(self, choice: int, calls: list[dict[str, Any]]) -> tuple[ToolCallDelta, ...]:
+        known = self._calls.setdefault(choice, _Calls())
+        return tuple(known.fragment(call, place) for place, call in enumerate(calls))
 
     def complete(self) -> bool:
         return self._reasons > 0 and not self._adapter.done_required
@@ -254,13 +259,30 @@ def _plain_text(choice: JSON) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _fragment(raw: JSON, place: int) -> ToolCallDelta:
-    function = obj(raw.get("function"), "tool_calls[].function")
-    index = raw.get("index")
-    return ToolCallDelta(
-        count(index) if isinstance(index, int) else place,
-        text(raw.get("id"), "tool_calls[].id"),
-        text(function.get("name"), "tool_calls[].function.name"),
-        text(function.get("arguments"), "arguments") or "",
-        rest(raw, _CALL),
-    )
+class _Calls:
+    """The tool calls of one choice. Some servers give all of them the same index, or none (Ollama, Gemini)."""
+
+    def __init__(self) -> None:
+        self._ids: dict[int, str] = {}  # our index → id
+        self._ours: dict[int, int] = {}  # the server's index → ours of the call that it stands for now
+
+    def fragment(self, raw: JSON, place: int) -> ToolCallDelta:
+        """A fragment; ``place`` in its list stands for an index that is missing."""
+        function = obj(raw.get("function"), "tool_calls[].function")
+        index, call = raw.get("index"), text(raw.get("id"), "tool_calls[].id")
+        name = text(function.get("name"), "tool_calls[].function.name")
+        ours = self._index(count(index) if isinstance(index, int) else place, call or "", begins=bool(name))
+        return ToolCallDelta(ours, call, name, text(function.get("arguments"), "arguments") or "", rest(raw, _CALL))
+
+    def _index(self, theirs: int, call: str, *, begins: bool) -> int:
+        ours = self._ours.get(theirs)
+        if ours is None:
+            ours = theirs if theirs not in self._ids else self._free()
+        elif begins and call and self._ids[ours] not in ("", call):  # another call under an index that is taken
+            ours = self._free()
+        self._ours[theirs] = ours
+        self._ids[ours] = call or self._ids.get(ours, "")
+        return ours
+
+    def _free(self) -> int:
+        return max(self._ids) + 1

@@ -41,6 +41,21 @@ def _word(door: Door, now: float) -> _Word:
     return _Word(opened, now + door.held_for_s, door.reason, now + door.asked_for_s)
 
 
+def _read_word(text: str) -> tuple[float, str, _Word]:
+    """When, by whom and what; raises where it is none."""
+    word = json.loads(text)
+    at, held = _moment(word["at"]), _moment(word["held"])
+    opened = None if word["opened"] is None else _moment(word["opened"])
+    reason = None if word["reason"] is None else str(word["reason"])
+    return at, str(word["by"]), _Word(opened, held, reason, _moment(word.get("asked", held)))
+
+
+def _moment(value: Any) -> float:
+    if not math.isfinite(moment := float(value)):
+        raise ValueError("no moment")
+    return moment
+
+
 class Doors:
     """Keeps one ``Health`` and those of other replicas in step.
 
@@ -68,16 +83,14 @@ class Doors:
             self._link.call(lambda client: _write(client, told, old))
 
     def _adopt(self, name: str, text: str, now: float) -> bool:
-        """Takes one word over where it is news; False where it is too old to keep."""
+        """Takes one word over where it is news; False where it is too old to keep, or nobody can read it."""
         try:
-            word = json.loads(text)
-            at, by, opened, held, reason = word["at"], word["by"], word["opened"], word["held"], word["reason"]
-        except (ValueError, TypeError, KeyError):
+            at, by, found = _read_word(text)
+        except (ValueError, TypeError, KeyError, RecursionError):
             return False
-        if now - at > _FORGET_S and held < now:
+        if now - at > _FORGET_S and found.held < now:
             return False
         if by != self._me and at > self._seen.get(name, 0.0):
-            found = _Word(opened, held, reason, word.get("asked", held))
             self._health.adopt(name, found.door(now))
             self._last[name] = found
         self._seen[name] = max(at, self._seen.get(name, 0.0))

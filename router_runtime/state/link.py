@@ -55,6 +55,7 @@ class RedisLink:
                 socket_connect_timeout=timeout_s,
                 retry=Retry(NoBackoff(), 0),  # a script that was sent twice would count twice
                 decode_responses=True,
+                encoding_errors="replace",  # what somebody else wrote there must not end an exchange
             )
         except ValueError as error:
             raise ConfigError(f"state: {self.place} is no URL of a Redis") from error

@@ -175,6 +175,14 @@ class RedisBudgets:
         for row, (pico, tokens) in current:
             arguments = [_name(row)], [pico, tokens, self._gone(row)]
             self._link.catch_up(partial(_run, self._restore, *arguments))
+        self.pay()
+
+    def pay(self) -> None:
+        """Tells Redis what it was not told; when it is back again too: a call may have met it away just before.
+
+        Raises:
+            StateAway: It is away again; what it was not told is kept.
+        """
         while (owed := self._next_owed()) is not None:
             row, pico, tokens = owed
             try:
@@ -185,6 +193,12 @@ class RedisBudgets:
                     self._owed_pico[row] += pico
                     self._owed_tokens[row] += tokens
                 raise
+
+    def begin_anew(self) -> None:
+        """In a forked child, whose parent pays what it owes."""
+        self._guard = threading.Lock()
+        self._owed_pico.clear()
+        self._owed_tokens.clear()
 
     def close(self) -> None:
         """Nothing: the link is closed by who opened it."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from router_runtime.errors import StateAway
+from router_runtime.forking import mind_forks
 from router_runtime.health import Health
 from router_runtime.hooks import Observer, RouterEvent
 from router_runtime.state.doors import Doors, clear_disabled, read_disabled, write_disabled
@@ -19,6 +19,7 @@ from router_runtime.state.rates import RedisRates
 from router_runtime.state.redis_budgets import RedisBudgets
 
 EVERY_S = 0.25
+_LOG = logging.getLogger("router_runtime.state")
 
 
 def is_shared(place: str) -> bool:
@@ -80,8 +81,7 @@ class SharedState:
         self._doors, self._tell_disabled = Doors(self._link, health), tell_disabled
         self.exchange()
         self._begin()
-        here = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _go_on(here()))
+        mind_forks(self)
 
     def exchange(self) -> bool:
         """One round with the others; False where Redis is away."""
@@ -127,15 +127,21 @@ class SharedState:
         self._thread = threading.Thread(target=self._run, name="pointsman-state", daemon=True)
         self._thread.start()
 
-    def _go_on(self) -> None:
+    def begin_anew(self) -> None:
         """In a forked child, which has neither the thread nor whoever may have held the lock."""
+        self.budgets.begin_anew()
         if not self._end.is_set():
             self._round = threading.Lock()
             self._begin()
 
     def _run(self) -> None:
+        said = ""
         while not self._end.wait(self._every_s):
-            self.exchange()
+            try:
+                self.exchange()
+            except Exception as error:  # noqa: BLE001 - whatever it is, breakers and the kill switch go on being shared
+                if said != (said := f"{type(error).__name__}: {error}"):
+                    _LOG.warning("an exchange with the shared state failed (%s)", said)
 
     def _exchange(self) -> None:
         if not self._link.up:
@@ -143,19 +149,15 @@ class SharedState:
                 return
             self.budgets.catch_up()
             self._link.back()
+        self.budgets.pay()
         if self._doors is not None:
             self._doors.exchange()
         if self._tell_disabled is not None:
             ends = self.disabled()
             if ends != self._told:
-                self._told = ends
                 self._tell_disabled(ends)
+                self._told = ends
         self.budgets.refresh()
-
-
-def _go_on(state: SharedState | None) -> None:
-    if state is not None:
-        state._go_on()
 
 
 def finite(until: float) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -31,6 +31,20 @@ class Row:
 
 COLUMNS = tuple(one.name for one in fields(Row))
 """Names of a row's columns, the same in every store."""
+
+
+def portions(rows: Iterable[Row], count: int, characters: int) -> Iterator[list[Row]]:
+    """``rows`` in order, in lists of at most ``count``, each full as well where its bodies reach ``characters``."""
+    some: list[Row] = []
+    held = 0
+    for row in rows:
+        some.append(row)
+        held += len(row.body)
+        if len(some) == count or held >= characters:
+            yield some
+            some, held = [], 0
+    if some:
+        yield some
 
 
 class EventStore(Protocol):

@@ -12,6 +12,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from router_runtime.errors import StoreError
+from router_runtime.forking import leave, mind_forks
 from router_runtime.stores.base import COLUMNS, Row
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ class ClickHouseStore:
         self._connect, self._table = connect, table
         self._guard = threading.Lock()
         self._client: Client | None = None
+        mind_forks(self)
 
     @classmethod
-    def at(cls, url: str, *, timeout_s: float = 10.0) -> ClickHouseStore:
+    def at(cls, url: str, *, timeout_s: float = 5.0) -> ClickHouseStore:
         """The store at ``clickhouse://user:password@host:port/database`` (``clickhouses://`` with TLS)."""
         secure = urlsplit(url).scheme == "clickhouses"
         dsn = f"{'https' if secure else 'http'}://{url.partition('://')[2]}"
@@ -66,7 +68,9 @@ class ClickHouseStore:
         """See :class:`router_runtime.stores.base.RemoteStore`."""
         query = _SELECT.format(columns=", ".join(COLUMNS))
         given: dict[str, Any] = {"table": self._table, "since": max(since, _EARLIEST)}
-        with _told("ClickHouse cannot be read", lambda: None), closing(self._new()) as client:
+        with _told("ClickHouse cannot be read", lambda: None), closing(self._connect()) as client:
+            if not self._there(client):
+                return
             stream = client.query_row_block_stream(query, parameters=given, settings={"max_block_size": batch})
             with stream:
                 for block in stream:
@@ -77,16 +81,23 @@ class ClickHouseStore:
         with self._guard:
             self._drop()
 
+    def begin_anew(self) -> None:
+        """In a forked child, leaves the parent's connections to it."""
+        self._guard = threading.Lock()
+        leave(self._client)
+        self._client = None
+
     def _open(self) -> Client:
+        """The client of this process, made where there is none; the table is there."""
         if self._client is None:
-            self._client = self._new()
+            self._client = self._connect()
+            if not self._there(self._client):
+                self._client.command(_TABLE, parameters={"table": self._table})
         return self._client
 
-    def _new(self) -> Client:
-        """A client; the table is there."""
-        client = self._connect()
-        client.command(_TABLE, parameters={"table": self._table})
-        return client
+    def _there(self, client: Client) -> bool:
+        """Whether the table is there: who may only write or read cannot make it."""
+        return client.command("EXISTS TABLE {table:Identifier}", parameters={"table": self._table}) == 1
 
     def _drop(self) -> None:
         if self._client is not None:

@@ -2,31 +2,63 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
-from router_runtime.stores.base import EventStore
+from router_runtime.errors import StoreError
+from router_runtime.stores.base import EventStore, Row, portions
 from router_runtime.stores.spool import claim, read_spool, remove_spool, spool_files
 
-BATCH = 1000
+ROWS, CHARACTERS = 1000, 4 << 20
+"""In one portion, so that the store takes it within its time."""
+_LOG = logging.getLogger("router_runtime.stores")
+_STAYS = "events stay behind: %s"
 
 
-def forward(root: str | os.PathLike[str], store: EventStore) -> int:
-    """Appends every closed or orphaned spool below ``root`` to ``store`` and deletes it; gives the number of events.
+def forward(root: str | os.PathLike[str], store: EventStore) -> Iterator[int]:
+    """Appends every closed or orphaned spool below ``root`` to ``store`` and deletes it, a portion at each step.
 
-    A spool goes only when all of it is durable over there; an event that was sent twice counts once by its key.
+    A spool goes only when all of it is durable over there; an event that was sent twice counts once by its key. One
+    that cannot be read stays where it is and is logged; it holds up no other.
+
+    Yields:
+        Number of events in the portion that was just stored.
 
     Raises:
-        StoreError: Where ``store`` fails or a spool cannot be read; what is left stays for the next time.
+        StoreError: Where ``store`` fails; what is left stays for the next time.
     """
-    sent = 0
     for path in spool_files(root):
-        with claim(path) as free:
-            if not free:
+        with ExitStack() as held:
+            try:
+                free = held.enter_context(claim(path))
+            except StoreError as error:
+                _LOG.warning(_STAYS, error)
                 continue
-            waiting = read_spool(path, claimed=True)
-            while rows := list(islice(waiting, BATCH)):
-                store.append(rows)
-                sent += len(rows)
-            remove_spool(path)
-    return sent
+            if free:
+                yield from _send(path, store)
+
+
+def _send(path: Path, store: EventStore) -> Iterator[int]:
+    waiting = portions(read_spool(path, claimed=True), ROWS, CHARACTERS)
+    rows, sent = _next(waiting), 0
+    while rows:
+        if sent:
+            yield sent
+        store.append(rows)
+        sent, rows = len(rows), _next(waiting)
+    if rows is not None:
+        remove_spool(path)
+    if sent:
+        yield sent
+
+
+def _next(waiting: Iterator[list[Row]]) -> list[Row] | None:
+    """The next portion, empty at the end; None where the spool cannot be read further."""
+    try:
+        return next(waiting, [])
+    except StoreError as error:
+        _LOG.warning(_STAYS, error)
+        return None

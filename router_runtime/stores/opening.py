@@ -32,18 +32,40 @@ def local_folder(place: str | Path) -> Path | None:
     """The folder that ``place`` names; None where it is the URL of a remote store.
 
     Raises:
-        ConfigError: Where the URL has another scheme, or a folder's URL names a host.
+        ConfigError: Where the URL has another scheme or no proper address, or a folder's URL names a host.
     """
     if isinstance(place, Path) or "://" not in place:
         return Path(place)
-    url = urlsplit(place)
-    if url.scheme in _DRIVERS:
+    scheme, _, rest = place.partition("://")
+    if scheme.lower() in _DRIVERS:
+        address_of(place)
         return None
-    if url.scheme != "dir" or url.netloc or not url.path:
+    if scheme.lower() != "dir" or not rest.startswith("/"):
         raise ConfigError(
-            f"the store's URL starts with {url.scheme[:20]}://; use a folder, dir:///path, postgresql://… or clickhouse://…"
+            f"the store's URL starts with {scheme[:20]}://; use a folder, dir:///path, postgresql://… or clickhouse://…"
         )
-    return Path(unquote(url.path))
+    return Path(unquote(urlsplit(place).path))
+
+
+def address_of(url: str) -> str:
+    """Which remote store ``url`` means: scheme, host and port (PostgreSQL: several) and database, without secrets.
+
+    Raises:
+        ConfigError: It has no proper address; what stands there may be a piece of a password, so it is not shown.
+    """
+    try:
+        where = urlsplit(url)
+        user, _, hosts = where.netloc.rpartition("@")
+        if "@" in user + where.path + where.fragment:
+            raise ValueError
+        several = where.scheme == "postgresql" and "," in hosts
+        ports = [urlsplit(f"//{host}").port for host in hosts.split(",")] if several else [where.port]
+    except ValueError:
+        raise ConfigError(
+            f"the store's URL is not {url.partition('://')[0]}://user:password@host:port/database; in a user and a "
+            "password, write @ : / ? # [ ] % as %40 %3A %2F %3F %23 %5B %5D %25"
+        ) from None
+    return f"{where.scheme}://{hosts if several else f'{where.hostname}:{ports[0]}'}{where.path}"
 
 
 def open_remote(url: str) -> RemoteStore:

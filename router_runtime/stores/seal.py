@@ -10,16 +10,21 @@ The one module of the runtime that uses pyarrow (extra ``store``), and only whil
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
+from typing import BinaryIO
 
 from router_runtime.errors import StoreError
-from router_runtime.stores.base import COLUMNS, Row
+from router_runtime.stores.base import COLUMNS, Row, portions
 from router_runtime.stores.spool import claim, read_spool, remove_spool, spool_files
+
+_ROWS, _CHARACTERS = 50_000, 8 << 20
+"""In a row group, so that a spool of long prompts is never in memory as a whole."""
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC).timestamp(), datetime.max.replace(tzinfo=UTC).timestamp() - 1
 
 
 @dataclass(slots=True)
@@ -47,16 +52,18 @@ def seal(root: str | os.PathLike[str]) -> SealReport:
     """
     if find_spec("pyarrow") is None:
         raise StoreError("sealing needs pyarrow; add it with: pip install 'pointsman[store]'")
+    import pyarrow as pa  # here, not above: see the module's first lines
+
     report = SealReport()
     for path in spool_files(root):
-        with claim(path) as free:
-            if not free:
-                report.open_spools += path.exists()
-                continue
-            try:
-                _seal_one(Path(root), path, report)
-            except (StoreError, OSError) as error:
-                report.failed[path] = str(error)
+        try:
+            with claim(path) as free:
+                if free:
+                    _seal_one(Path(root), path, report)
+                else:
+                    report.open_spools += path.exists()
+        except (StoreError, OSError, pa.ArrowException) as error:
+            report.failed[path] = str(error)
     return report
 
 
@@ -106,36 +113,49 @@ def read_sealed(root: str | os.PathLike[str], since: float = 0.0) -> Iterator[Ro
 
 
 def _seal_one(root: Path, path: Path, report: SealReport) -> None:
-    rows = sorted(read_spool(path, claimed=True), key=lambda row: row.time)
+    rows = read_spool(path, claimed=True, by_time=True)
     for day, events in groupby(rows, key=lambda row: _day_of(row.time)):
-        report.files.append(_write(root / f"day={day}" / f"{path.stem}.parquet", events))
-    report.rows += len(rows)
+        file = root / f"day={day}" / f"{path.stem}.parquet"
+        report.rows += _write(file, events)
+        report.files.append(file)
     remove_spool(path)
 
 
 def _day_of(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d")
+    """The UTC day; what lies outside of the years 1 to 9999 counts to their first day or their last."""
+    return datetime.fromtimestamp(min(max(time, _FIRST), _LAST), UTC).date().isoformat()
 
 
-def _write(path: Path, rows: Iterator[Row]) -> Path:
-    """Writes one file so that it appears whole and durable, or not at all."""
-    import pyarrow as pa  # here, not above: an extra, and nothing that a request needs may load it
-    import pyarrow.parquet as pq
-
-    types = {name: pa.float64() if name == "time" else pa.string() for name in COLUMNS}
-    schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()])
-    columns = list(zip(*((row.id, row.kind, row.decision_id, row.time, row.body) for row in rows), strict=True))
-    table = pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+def _write(path: Path, rows: Iterable[Row]) -> int:
+    """Writes one file so that it appears whole and durable, or not at all; gives the number of its rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with partial.open("wb") as file:
-        pq.write_table(table, file, compression="zstd", compression_level=3)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            written = _write_groups(file, rows)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)  # the new name must be durable before the spool goes
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
-    return path
+    return written
+
+
+def _write_groups(file: BinaryIO, rows: Iterable[Row]) -> int:
+    import pyarrow as pa  # here, not above: an extra, and nothing that a request needs may load it
+    import pyarrow.parquet as pq
+
+    types = {name: pa.float64() if name == "time" else pa.string() for name in COLUMNS}
+    schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()])
+    written = 0
+    with pq.ParquetWriter(file, schema, compression="zstd", compression_level=3) as writer:
+        for some in portions(rows, _ROWS, _CHARACTERS):
+            columns = [pa.array([getattr(row, name) for row in some], kind) for name, kind in types.items()]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=len(some))
+            written += len(some)
+    return written

@@ -52,6 +52,17 @@ def test_windows_are_calendar_windows_in_utc() -> None:
     assert dt.datetime.fromtimestamp(month[1], dt.UTC).isoformat() == "2026-03-01T00:00:00+00:00"
 
 
+def test_an_amount_beyond_all_measure_counts_as_the_most_and_stops_nobody_else() -> None:
+    budgets = Budgets(clock=Clock())
+    for _ in range(2):
+        held = budgets.reserve([Limit("key:odd", "day", tokens=10**18)], 0.5, 100)
+        budgets.settle(held, Decimal(10) ** 30, 10**30)
+    assert budgets.spent("key:odd", "day") > (Decimal(9_000_000), 10**15)
+    held = budgets.reserve([FREE], 0.5)
+    budgets.settle(held, 0.25)
+    assert budgets.spent("tier:free", "day") == (Decimal("0.25"), 0)
+
+
 def test_settling_replaces_the_reservation_exactly() -> None:
     budgets = Budgets(clock=Clock())
     held = budgets.reserve([FREE], Decimal("0.50"), 100)
@@ -131,19 +142,46 @@ def test_survives_a_restart_and_is_shared_by_two_openings(tmp_path: Path) -> Non
     third.close()
 
 
-def test_ended_windows_are_dropped_and_running_ones_kept(tmp_path: Path) -> None:
+def test_windows_that_ended_long_ago_are_dropped_and_the_others_kept(tmp_path: Path) -> None:
     clock = Clock()
     budgets = Budgets(tmp_path / "b.sqlite", clock=clock)
     limits = [Limit("user:ann", window, usd=Decimal(10)) for window in ("minute", "day", "month")]
-    for _ in range(3):
+    for days in (0, 41, 41, 450):
+        clock.now += days * 86_400
         budgets.reserve(limits, Decimal("0.5"))
         clock.now += 60
-    clock.now += 2 * 3600
-    budgets.reserve(limits, Decimal("0.5"))
-    assert [budgets.spent("user:ann", limit.window)[0] for limit in limits] == [Decimal("0.5"), 2, 2]
     budgets.close()
     with closing(sqlite3.connect(tmp_path / "b.sqlite")) as db:
         assert db.execute("SELECT count(*) FROM spend").fetchone() == (3,)
+
+
+def test_a_clock_that_is_ahead_for_a_while_frees_no_budget(tmp_path: Path) -> None:
+    clock = Clock()
+    budgets = Budgets(tmp_path / "b.sqlite", clock=clock)
+    limits = [Limit("tier:free", window, usd=Decimal(1)) for window in ("day", "month")]
+    budgets.reserve(limits, Decimal("0.75"))
+    clock.now += 39 * 86_400
+    budgets.reserve(limits, Decimal("0.75"))
+    clock.now -= 39 * 86_400
+    for limit in limits:
+        assert budgets.spent("tier:free", limit.window)[0] == Decimal("0.75")
+        with pytest.raises(BudgetExceeded):
+            budgets.reserve([limit], Decimal("0.5"))
+    budgets.close()
+
+
+def test_processes_that_open_a_new_file_at_once_wait_for_one_another(tmp_path: Path) -> None:
+    """SQLite fails at once where one writes while another asks for the write-ahead log."""
+    with closing(sqlite3.connect(tmp_path / "b.sqlite", isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        opened = threading.Thread(target=lambda: Budgets(tmp_path / "b.sqlite").close())
+        opened.start()
+        opened.join(0.05)
+        assert opened.is_alive()
+        other.execute("ROLLBACK")
+        opened.join()
+    with closing(sqlite3.connect(tmp_path / "b.sqlite")) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_what_cannot_be_settled_now_is_settled_with_the_next_write(tmp_path: Path) -> None:

@@ -181,10 +181,12 @@ def router_graph(nodes, descriptor):
     return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
 
 
-def test_a_small_graph_cannot_take_gigabytes(bundle):
-    names = ["structural", *(f"twice{n}" for n in range(25))]
+@pytest.mark.parametrize("beginning", ["an input", "constants"])
+def test_a_small_graph_cannot_take_gigabytes(bundle, beginning):
+    names = ["structural" if beginning == "an input" else "zeros", *(f"twice{n}" for n in range(22))]
+    zeros = [helper.make_node("Shape", ["structural"], ["s"]), helper.make_node("ConstantOfShape", ["s"], ["zeros"])]
     doubling = [helper.make_node("Concat", [one, one], [two], axis=0) for one, two in itertools.pairwise(names)]
-    data = router_graph([*doubling, helper.make_node("ReduceSum", [names[-1]], ["answer"])], [None, 3])
+    data = router_graph([*zeros, *doubling, helper.make_node("ReduceSum", [names[-1]], ["answer"])], [None, 3])
     check_graph(data)
     assert len(data) < 2_000
     scorer = Scorer(data, SimpleNamespace(models=("a", "b"), domains=("x", "y")))
@@ -198,6 +200,13 @@ def test_a_descriptor_of_another_shape_is_refused():
     data = router_graph([helper.make_node("Gather", ["structural", "models"], ["answer"])], [None])
     with pytest.raises(BundleFormatError, match="disagree on the 2 domains"):
         Scorer(data, SimpleNamespace(models=("a",), domains=("x", "y")))
+
+
+def test_a_graph_that_gives_more_domains_than_there_are_is_refused():
+    """It opened, and every request failed."""
+    data = router_graph([helper.make_node("Gather", ["structural", "models"], ["answer"])], [None, 3])
+    with pytest.raises(BundleFormatError, match=r"gives domain of the shape \(3,\), expected \(2,\)"):
+        bundles.probe_rows(data, SimpleNamespace(models=("a", "b"), domains=("x", "y")))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"PK\x03\x04", b"\xff" * 40, b"\x3a\xff\xff\xff\xff\x7f", b"\x0b\x0c"])

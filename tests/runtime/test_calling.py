@@ -136,7 +136,8 @@ def test_synchronous_twins(server: ProviderServer) -> None:
     assert "".join(item.content or "" for item in router.stream_sync("Which track?")) == TEXT  # type: ignore[union-attr]
     early = router.stream_sync("Which track?")
     next(early)
-    early.close()  # type: ignore[attr-defined]
+    early.close()
+    assert next(early, None) is None
     server.handler = lambda _request: reply("no", 500)
     with pytest.raises(AllAttemptsFailed):
         router.complete_sync("x", timeout_s=0.5)

@@ -1,3 +1,4 @@
+import argparse
 import io
 import json
 import subprocess
@@ -6,6 +7,7 @@ import sys
 import pytest
 
 from router_runtime.cli import main
+from router_runtime.cli.serving import _unlearnt
 from router_runtime.registry_reader import DEFAULT_REGISTRY
 from tests.conftest import ROOT
 
@@ -198,3 +200,49 @@ def test_the_package_runs_as_a_module():
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(done.stdout)
+
+
+def test_its_version(run):
+    status, out, _ = run("--version")
+    assert (status, out.split()[0]) == (0, "pointsman")
+
+
+def test_the_labels_of_a_decision_are_told_whole(run):
+    words = ["code", "reasoning", "translation", "extraction", "classification", "knowledge", "vision"]
+    status, out, _ = run("route", "Hello", *(part for word in words for part in ("--label", word)))
+    assert status == 0
+    assert f"labels    {', '.join(words)}\n" in out
+
+
+def test_a_misspelt_log_or_memory_is_not_made(run, tmp_path):
+    log, memory = tmp_path / "logz", tmp_path / "memroy.sqlite"
+    for command, words in (
+        (("feedback", "0192", "--score", "1", "--log", str(log)), "logz is no folder; name the one that --log"),
+        (("memory", "search", "x", "--store", str(memory), "--agent", "coding"), "no memory at"),
+        (("memory", "forget", "--everything", "--store", str(memory), "--agent", "coding"), "no memory at"),
+    ):
+        status, out, err = run(*command)
+        assert (status, out) == (1, "")
+        assert words in err
+    assert list(tmp_path.glob("logz")) == list(tmp_path.glob("mem*")) == []
+
+
+def test_a_key_is_all_that_stdout_gets(run, tmp_path):
+    status, out, err = run("keys", "create", "--name", "app", "--state", str(tmp_path / "state"))
+    assert status == 0
+    assert out.startswith("pm-")
+    assert out.count("\n") == 1
+    assert "only its hash is kept" in err
+
+
+@pytest.mark.parametrize(
+    ("log", "prompts", "words"),
+    [
+        ("logs", "none", "no router can learn"),
+        (None, "redacted", "keeps nothing without --log"),
+        ("logs", "full", None),
+    ],
+)
+def test_serving_says_where_nothing_could_be_learnt(log, prompts, words):
+    said = _unlearnt(argparse.Namespace(log=log, log_prompts=prompts))
+    assert ([] if words is None else [True]) == [words in line for line in said]

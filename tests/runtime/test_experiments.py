@@ -7,7 +7,17 @@ import pytest
 
 from router_runtime import Router
 from router_runtime.errors import ConfigError, NoCandidateError
-from router_runtime.experiments import arm_mean, assign, chi2_tail, difference, enroll, sample_ratio
+from router_runtime.experiments import (
+    arm_mean,
+    arm_share,
+    assign,
+    chi2_tail,
+    difference,
+    enroll,
+    sample_ratio,
+    share_difference,
+    share_variance,
+)
 from router_runtime.options import Options
 from router_runtime.registry import ArmEntry, ExperimentEntry
 from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry
@@ -132,7 +142,21 @@ def test_intervals_cover_the_truth_with_clustered_calls() -> None:
     assert naive < covered, "intervals that forget the clusters are too narrow"
 
 
+def test_equal_answers_of_a_few_prove_little() -> None:
+    two = arm_share([1.0, 1.0], [1.0, 1.0])
+    assert (two.value, two.high) == (1.0, 1.0)
+    assert two.low < 0.7
+    good, bad = (np.ones(10), np.ones(10)), (np.zeros(10), np.ones(10))
+    assert difference(good, good).low == 0.0
+    assert share_difference(good, good).low < -0.2
+    assert share_difference(good, bad).low > 0.5
+    n, p = 40, (38 + 2) / 44
+    assert share_variance(np.repeat([1.0, 0.0], [38, 2]), np.ones(n)) == pytest.approx(p * (1 - p) / (n + 4))
+
+
 def test_too_few_subjects_give_no_interval() -> None:
+    assert np.isnan(arm_share([], []).value)
+    assert np.isnan(arm_share([3.0], [4.0]).low)
     assert np.isnan(arm_mean([], []).value)
     one = arm_mean([3.0], [4.0])
     assert one.value == 0.75

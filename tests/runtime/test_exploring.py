@@ -11,6 +11,7 @@ import pytest
 from router_runtime.budgets import Budgets
 from router_runtime.errors import StoreError
 from router_runtime.exploring import ACCOUNT, RETRY_S, SHARES, ExplorationCap
+from tests.forked import in_child
 from tests.runtime.test_router import opened, registry_of
 
 
@@ -73,6 +74,19 @@ def test_a_new_day_brings_a_new_cap():
     clock.now += 86_400
     warm(cap, 1.0)
     assert cap.take(0.001, 1.0)
+
+
+def test_a_forked_child_does_not_spend_its_parents_share():
+    clock = Clock()
+    cap = ExplorationCap(Budgets(clock=clock), clock)
+    warm(cap, 1.0)
+
+    def explore():
+        warm(cap, 1.0)
+        assert cap.take(1 / SHARES, 1.0)
+
+    in_child(explore)
+    assert cap.take(1 / SHARES, 1.0)
 
 
 def test_what_was_not_spent_comes_back():

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,15 @@ def test_the_arms_show_what_is_true_of_them(tmp_path: Path, sealed: bool) -> Non
     assert [arm.feedback.value for arm in other.arms if arm.feedback] == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("name", ['tone "new"', "a\\b", "größe", "a/b", '"'])
+def test_an_experiment_may_be_called_anything(tmp_path: Path, name: str) -> None:
+    spool = Spool(tmp_path)
+    spool.append([to_row(decided(n, f"u{n}", f"{name}/holdout"), f"k{n}") for n in range(3)])
+    spool.close()
+    found = findings(replace(TEST, name=name), lambda: read_events(tmp_path))
+    assert [arm.calls for arm in found.arms] == [0, 3]
+
+
 def test_an_experiment_without_events_has_no_figures(tmp_path: Path) -> None:
     found = findings(TEST, lambda: read_events(tmp_path))
     assert found.metric is None
@@ -133,6 +143,7 @@ def test_feedback_and_sealing_from_the_command_line(
     pytest.importorskip("pyarrow", reason="the store extra is not installed")
     monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path / "state"))
     log = str(tmp_path / "log")
+    (tmp_path / "log").mkdir()
     assert main(["feedback", "d7", "--score", "0.25", "--source", "judge", "--log", log, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["value"] == 0.25
     (row,) = read_events(log)

@@ -165,6 +165,17 @@ def test_latency_is_a_moving_mean(health: Health) -> None:
     assert health.status()["p/a"].latency_ms == pytest.approx(120.0)
 
 
+def test_a_slow_call_is_forgotten_with_its_window(health: Health, clock: Clock) -> None:
+    """A model that is left alone for its latency has no call that could show a better one."""
+    health.succeeded(A, 30_000.0)
+    assert health.scores([A], [1000.0])[0] < 0.1
+    clock.now += 60
+    assert health.scores([A], [1000.0])[0] == 1.0
+    assert health.status()["p/a"].latency_ms is None
+    health.succeeded(A, 500.0)
+    assert health.status()["p/a"].latency_ms == 500.0, "the mean begins anew"
+
+
 def test_last_resort_is_soonest_first_and_never_what_a_person_disabled(health: Health) -> None:
     targets = [A, A2, B, ("r", "c")]
     health.failed(A, hold_s=50)

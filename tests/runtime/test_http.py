@@ -24,6 +24,7 @@ from tests.provider_server import (
 )
 
 KEY = "sk-test-0123456789"
+TRAILER = b"2\r\n{}\r\n0\r\nx: " + b"y" * 400_000
 HEADERS = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
 
 
@@ -76,6 +77,32 @@ async def test_a_connection_is_used_again_only_after_its_body_was_read(transport
         assert own.connections == 2
 
 
+@pytest.mark.parametrize("end", [Close(), Reset()], ids=["close", "reset"])
+async def test_a_kept_connection_that_ends_says_so(transport: Transport, end: Close | Reset) -> None:
+    """The server closes it as the next request comes; a new connection that ends so is another matter."""
+    with ProviderServer() as own:
+        own.push(reply("a"), [end], [end], reply("b"))
+        await fetch(transport, own.url)
+        for kind in ("stale", "reset"):
+            with pytest.raises(TransportFailure) as caught:
+                await fetch(transport, own.url)
+            assert caught.value.kind == kind
+        assert (await fetch(transport, own.url))[2] == b"b"
+
+
+@pytest.mark.parametrize("surplus", [b"HTTP/1.1 500 No\r\ncontent-length: 4\r\n\r\nevil", b"\x00\x01"])
+async def test_bytes_after_an_answer_are_no_part_of_it(surplus: bytes) -> None:
+    """In one packet with it; their connection is not used again. (httpx takes them for the next answer.)"""
+    pytest.importorskip("httptools", reason="the fast extra is not installed")
+    transport = open_transport("httptools")
+    with ProviderServer() as own:
+        own.push([Send(head(200, {"content-length": "4"}) + b"good" + surplus)], reply("next"))
+        assert (await fetch(transport, own.url))[::2] == (200, b"good")
+        assert (await fetch(transport, own.url))[::2] == (200, b"next")
+        assert own.connections == 2
+    await transport.aclose()
+
+
 @pytest.mark.parametrize(
     ("script", "kinds"),
     [
@@ -89,8 +116,24 @@ async def test_a_connection_is_used_again_only_after_its_body_was_read(transport
         ([Send(head(200, {"transfer-encoding": "chunked"}) + b"zz\r\nnot a size"), Close()], {"cut", "protocol"}),
         ([Send(head(200, {f"x-{i}": "y" for i in range(300)}) + b"")], {"too_many_headers"}),
         ([Send(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 400_000), Stall()], {"protocol", "too_many_headers"}),
+        (
+            [Send(head(200, {"transfer-encoding": "chunked"}) + TRAILER), Stall()],
+            {"cut", "protocol", "too_many_headers"},
+        ),
     ],
-    ids=["reset", "close", "text", "zeros", "cut", "cut by reset", "short body", "bad chunk", "headers", "long header"],
+    ids=[
+        "reset",
+        "close",
+        "text",
+        "zeros",
+        "cut",
+        "cut by reset",
+        "short body",
+        "bad chunk",
+        "headers",
+        "long header",
+        "trailer",
+    ],
 )
 async def test_faults(transport: Transport, server: ProviderServer, script: Script, kinds: set[str]) -> None:
     server.push(script)
@@ -160,6 +203,12 @@ async def test_an_address_that_does_not_answer_costs_a_moment(
 async def test_nobody_listens(transport: Transport) -> None:
     with pytest.raises(TransportFailure, match="no connection") as caught:
         await fetch(transport, f"http://127.0.0.1:{closed_port()}/")
+    assert caught.value.kind == "connect"
+
+
+async def test_a_name_that_is_none(transport: Transport) -> None:
+    with pytest.raises(TransportFailure, match="no connection") as caught:
+        await fetch(transport, "http://ho\u00dft\u2024x/v1")
     assert caught.value.kind == "connect"
 
 

@@ -17,7 +17,7 @@ from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry
 
 TODAY = date(2026, 11, 23)
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC).timestamp()
-MODELS = {"flow", "flow-in-block", "block", "mixed", "last"}
+MODELS = {"flow", "flow-in-block", "block", "wide", "mixed", "last"}
 NEW = Price(TODAY, 1.25, 5.0, 0.125)
 
 STYLES = """\
@@ -40,6 +40,12 @@ models:
 
       # a comment that belongs to nothing
     aliases: [bee]
+  wide:
+    provider: p
+    prices:
+      -   valid_from: 2026-04-01
+          input: 1
+          output: 2
   mixed:
     provider: p
     prices:
@@ -79,15 +85,22 @@ def test_an_entry_is_added_in_every_style_and_all_else_stays(file: Path) -> None
     assert [path.name for path in file.parent.iterdir()] == ["registry.yaml"], "no scraps"
 
 
-@pytest.mark.parametrize("name", ["flow", "flow-in-block", "block", "mixed", "last"])
-@given(
-    price=st.builds(Price, st.just(TODAY), *[st.floats(0, 1e6, width=32)] * 2, st.none() | st.floats(0, 1e6, width=32))
-)
+@pytest.mark.parametrize("name", ["flow", "flow-in-block", "block", "wide", "mixed", "last"])
+@given(price=st.builds(Price, st.just(TODAY), *[st.floats(0, 1e6)] * 2, st.none() | st.floats(0, 1e6)))
 def test_one_model_alone(name: str, price: Price, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("prices") / "registry.yaml"
     path.write_text(STYLES.replace("\n", "\r\n") if price.input > 1 else STYLES)
-    found = find_updates(path, source(Price(TODAY, round(price.input, 4), 1.5, price.cached_input and 0.5), name), NOW)
+    found = find_updates(path, source(price, name), NOW)
     assert list(found.added) == [name]
+    write_update(path, found)
+    assert load_registry(path).models[name].prices[-1] == found.added[name]
+    assert found.added[name].input == pytest.approx(price.input, rel=1e-9)
+
+
+def test_a_price_that_is_a_sum_is_rounded(file: Path) -> None:
+    found = find_updates(file, source(Price(TODAY, 1.0399999999999998, 0.1 + 0.2)), NOW)
+    assert "{valid_from: 2026-11-23, input: 1.04, output: 0.3}" in found.text
+    assert set(find_updates(file, source(Price(TODAY, 1.0000000000000002, 2)), NOW).unchanged) == MODELS
 
 
 def test_what_is_the_same_or_new_today_is_left_alone(file: Path) -> None:
@@ -103,7 +116,7 @@ def test_what_is_the_same_or_new_today_is_left_alone(file: Path) -> None:
     assert again.refused["flow"] == "has a price from 2026-11-23 on already"
     later = find_updates(file, source(Price(date(2026, 11, 24), 9, 9)), NOW + 86_400)
     assert set(later.added) == MODELS
-    assert find_updates(file, source(None), NOW).unknown == ("flow", "flow-in-block", "block", "mixed", "last")
+    assert find_updates(file, source(None), NOW).unknown == ("flow", "flow-in-block", "block", "wide", "mixed", "last")
 
 
 def test_a_file_that_changed_meanwhile_is_not_written(file: Path) -> None:

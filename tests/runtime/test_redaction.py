@@ -40,6 +40,15 @@ HIDDEN = {
     r"{\"password\": \"hunter22\"}": r"{\"password\": \"[secret]\"}",
     "password: [abc1234]": "password: [secret]",
     "mongodb+srv://u:p/w@h/db": "mongodb+srv://[secret]@h/db",
+    "https://a:b and https://u:p/w/x@h": "https://a:b and https://[secret]@h",
+    "SECRET_KEY = 'django-insecure-8#x!q@z%v'": "SECRET_KEY = '[secret]'",
+    "secretKey: hunter2hunter2, db_password_prod=hunter2": "secretKey: [secret], db_password_prod=[secret]",
+    "private_key=abcdef123456 encryption-key: Zm9vYmFy": "private_key=[secret] encryption-key: [secret]",
+    "AccountKey=abcd1234+/==;": "AccountKey=[secret];",
+    "password='p@ss,word123!x', x": "password='[secret]', x",
+    '"password": "correct horse battery"': '"password": "[secret]"',
+    r'token = "abc\"def123" + 1': 'token = "[secret]" + 1',
+    "from ::ffff:1.2.3.4": "from [ip]",
 }
 KEPT = (
     "at 12:30:45 std::vector<int> holds 999.1.1.1",
@@ -47,6 +56,7 @@ KEPT = (
     "supercalifragilisticexpialidocious_and_more_words_here",
     "def token(self): return self.password",
     "What is 12 + 30? (A) 41 (B) 42",
+    "token_count: 12345, tokens: 4096, secretary: Johnson, monkey: banana",
     "a basic understanding at10 this case of authorization: none",
     "",
 )
@@ -69,6 +79,11 @@ TRAPS = (
     "http://a:b/",
     "aa11 1111 ",
     "1\u00a0",
+    "ab://",
+    "ab://c:d/",
+    "password_",
+    "password='",
+    "token='\\",
 )
 
 
@@ -94,7 +109,10 @@ def test_a_long_text_of_beginnings_is_done_in_one_pass(trap):
     assert redact(found) == found
 
 
-PIECES = st.tuples(st.sampled_from([*HIDDEN, *TRAPS, *KEPT, " ", "\n", "word ", "x" * 900]), st.integers(1, 40))
+LONG_TOKEN = "eyJ" + "hbGci" * 300 + ".eyJzdWIi "
+PIECES = st.tuples(
+    st.sampled_from([*HIDDEN, *TRAPS, *KEPT, LONG_TOKEN, " ", "\n", "word ", "x" * 900]), st.integers(1, 40)
+)
 
 
 @settings(max_examples=40)

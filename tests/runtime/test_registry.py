@@ -76,6 +76,7 @@ def test_aliases_mean_their_model(registry):
         ('"http://localhost:1"', '"ftp://localhost"', 2, "http"),
         ('"http://localhost:1"', '"http://localhost:99999999"', 2, "http"),
         ('"http://localhost:1"', '"http://user:pw@localhost"', 2, "keys belong in api_key_env"),
+        ('"http://localhost:1"', '"http://localhost:1", headers: {x: "a\\n"}', 2, "no HTTP header may hold"),
         ("providers:", "actors: {}\nproviders:", 1, "unknown key 'actors'"),
         ("models:\n", "models:\n  a: {}\n", 5, "stands twice"),
         ("provider: p", "provider: &x p", None, None),

@@ -180,7 +180,8 @@ def test_a_late_decision_uses_the_static_table_and_is_counted(bundle):
     assert isinstance(events[1], Decided)
 
 
-def test_a_copy_that_brings_the_graph_last_is_taken_over(bundle_folder, bundle_copy):
+@pytest.mark.parametrize("last", ["router.onnx", "MODEL_CARD.md"])
+def test_a_copy_is_taken_over_whatever_it_brings_last(bundle_folder, bundle_copy, last):
     other = (bundle_copy / "MODEL_CARD.md").read_text() + "another one\n"
     made = write_bundle(
         bundle_copy.parent / "other",
@@ -193,13 +194,13 @@ def test_a_copy_that_brings_the_graph_last_is_taken_over(bundle_folder, bundle_c
     )
     events = []
     router = opened(bundle_copy, registry=registry_of(4), observers=[events.append])
-    graph = (made / "router.onnx").read_bytes()
-    for name, data in (("MODEL_CARD.md", None), ("manifest.json", None), ("router.onnx", graph[:1000])):
-        (bundle_copy / name).write_bytes((made / name).read_bytes() if data is None else data)
+    whole = {path.name: path.read_bytes() for path in made.iterdir()}
+    for name, data in {**whole, last: whole[last][:10]}.items():
+        (bundle_copy / name).write_bytes(data)
     router.live.refresh()
     router.live.refresh(again=True)
     assert [type(event) for event in events] == [SwapRefused, SwapRefused]
-    (bundle_copy / "router.onnx").write_bytes(graph)
+    (bundle_copy / last).write_bytes(whole[last])
     router.live.refresh()
     assert router.route("hi").bundle_version == open_bundle(made).version
 

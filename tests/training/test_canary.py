@@ -26,10 +26,14 @@ models: {m: {provider: p, prices: [{valid_from: 2026-04-01, input: 1, output: 2}
 """
 
 
-def write(out, sessions=800, quality=0.8, errors=0.02, cost=1e-3, seed=0, version="c" * 12):
-    """A day's log whose canary (a fifth of the sessions) is as the arguments say; the rest .8, 2 % and 1e-3."""
+def write(out, sessions=800, quality=0.8, errors=0.02, cost=1e-3, seed=0, version="c" * 12, rated=None):
+    """A day's log whose canary (a fifth of the sessions) is as the arguments say; the rest .8, 2 % and 1e-3.
+
+    ``rated``: so many of the canary's sessions give feedback, each once; None = all, always.
+    """
     rng = np.random.default_rng(seed)
-    events = []
+    events: list = []
+    seen: set[int] = set()
     for session in range(sessions):
         canary = session % 5 == 0
         for _ in range(3):
@@ -40,6 +44,9 @@ def write(out, sessions=800, quality=0.8, errors=0.02, cost=1e-3, seed=0, versio
             failed = rng.random() < (errors if canary else 0.02)
             price = (cost if canary else 1e-3) * rng.uniform(0.5, 1.5)
             events.append(attempt(key, time, failed, price))
+            if canary and rated is not None and (session // 5 >= rated or session in seen):
+                continue
+            seen.add(session)
             good = float(rng.random() < (quality if canary else 0.8))
             events.append(Feedback(key, time + 1, "score", good, "test"))
     names = ("id", "kind", "decision_id", "time", "body")
@@ -85,6 +92,17 @@ def test_an_equal_canary_goes_on(tmp_path):
 )
 def test_what_is_worse_for_certain_breaks_its_bound(tmp_path, worse, name):
     assert broken(write(tmp_path, **worse)) == [name]
+
+
+@pytest.mark.parametrize("rated", [0, 2, 29])
+def test_a_few_bad_ratings_withdraw_nothing(tmp_path, rated):
+    found = examine(load_log(write(tmp_path, quality=0.0, rated=rated)), CANARY)
+    assert {check.name for check in found.checks} == {"error_rate", "cost"}
+    assert found.broken == ()
+
+
+def test_enough_bad_ratings_do(tmp_path):
+    assert broken(write(tmp_path, quality=0.0, rated=30)) == ["quality"]
 
 
 def test_what_is_better_breaks_nothing(tmp_path):

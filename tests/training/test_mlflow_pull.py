@@ -77,11 +77,16 @@ def test_unknown_aliases_and_servers_are_named(server, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("answer", ["{}", '{"model_version": null}', '{"model_version": {"tags": [1]}}', "[]", "no"])
+@pytest.mark.parametrize(
+    "answer", ["{}", '{"model_version": null}', '{"model_version": {"tags": [1]}}', "[]", "no", "[" * 100_000]
+)
 def test_a_server_that_is_no_mlflow_is_named(answer, tmp_path):
     with ProviderServer() as other:
         other.handler = lambda _request: reply(answer)
         with pytest.raises(BundleFormatError, match="does not answer as MLflow does"):
+            pull(Place(other.url), tmp_path / "router")
+        other.handler = lambda _request: reply(answer, 500)
+        with pytest.raises(BundleFormatError, match=r"answers 500$"):
             pull(Place(other.url), tmp_path / "router")
 
 

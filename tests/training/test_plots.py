@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -42,3 +43,40 @@ def test_is_a_small_png(drawn, name):
 
 def test_same_numbers_give_the_same_bytes(drawn):
     assert figures() == drawn
+
+
+@pytest.mark.parametrize("least", [1e-6, 2e-5])
+def test_mixes_are_drawn_where_they_are_on_a_log_axis(least):
+    costs, qualities = np.array([0.0, 1e-4, 1e-2]), np.array([0.5, 0.6, 0.7])
+    xs, ys = plots.hull_line(costs, qualities, least)
+    assert xs[0] == least
+    assert {1e-4, 1e-2} <= set(xs.tolist())
+    assert np.allclose(ys, np.interp(xs, costs, qualities))
+    assert len(xs) > 100, "straight lines between few points would be no lines in cost"
+
+
+def shown(monkeypatch, routers, singles):
+    """The figure's axes, and its dots in pixels."""
+    kept = []
+    monkeypatch.setattr(plots, "_png", kept.append)
+    plots.frontier("t", routers, singles)
+    (figure,) = kept
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    return axes, [axes.transData.transform((line.get_xdata()[0], line.get_ydata()[0])) for line in dots]
+
+
+@pytest.mark.parametrize(
+    ("prices", "router"),
+    [((1e-5, 1e-3, 1e-2), 1e-5), ((0.0, 5e-4, 1e-2), 1e-9), ((0.0, 1e-9, 1e-2), 0.0), ((0.0, 0.0, 0.0), 0.0)],
+)
+def test_every_model_is_in_the_picture_and_labels_do_not_overlap(monkeypatch, prices, router):
+    costs = np.array([router, *prices[1:]])
+    axes, dots = shown(monkeypatch, {"ours": (costs, QUALITIES)}, {f"m{i}": (p, 0.5) for i, p in enumerate(prices)})
+    assert all(axes.bbox.contains(*dot) for dot in dots)
+    assert [text.get_text() for text in axes.texts] == [f"m{i}" if p else f"m{i} (free)" for i, p in enumerate(prices)]
+    low, high = axes.get_xlim()
+    ticks = axes.get_xticklabels()
+    boxes = [t.get_window_extent() for t in ticks if t.get_text() and low <= t.get_position()[0] <= high]
+    assert not any(one.overlaps(other) for one, other in pairwise(boxes))

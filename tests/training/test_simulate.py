@@ -1,6 +1,7 @@
 """Simulated logs: exact propensities, a known truth, and events that read back as the records they are."""
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,6 +10,7 @@ import pytest
 from router_runtime.errors import ConfigError
 from router_runtime.records import Attempt, Candidate, Decision, Feedback, TaskProfile, to_dict
 from tests.training.table_examples import small_table
+from training.commands.simulate import words_of
 from training.event_log import EVENT_SCHEMA, day_of, sealed_files
 from training.log_table import load_log
 from training.simulate import NOBODY, draw
@@ -165,3 +167,10 @@ def test_a_weak_spot_is_worse_than_the_router_believes():
 def test_a_weak_spot_or_baseline_that_is_not_there_is_named(wrong):
     with pytest.raises(ConfigError, match=f"{next(iter(wrong))} is"):
         draw(TABLE, settings(**wrong), 10, seed=0)
+
+
+def test_every_option_says_what_it_does():
+    words = words_of(SimulationSettings)
+    assert {entry.name for entry in fields(SimulationSettings)} <= set(words)
+    assert words["weak_spot"].startswith("model@task: a pair whose answers")
+    assert words["test_rate"] == words["thumbs_rate"] == "share of answers with feedback of each source, 0..1"

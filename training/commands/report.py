@@ -29,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--store", metavar="URL", help="dir:///path, postgresql://… or clickhouse://…")
     source.add_argument("--log", type=Path, metavar="DIR", help="folder of a log")
     parser.add_argument("--since", metavar="WHEN", help="a span (14d) or a moment (UTC); all by default")
-    parser.add_argument("--until", metavar="WHEN", help="a moment, or now; by default the last midnight")
+    parser.add_argument(
+        "--until",
+        metavar="WHEN",
+        help="a moment, or now (default: the end of the log; with --since the last midnight, UTC)",
+    )
     parser.add_argument("--registry", type=Path, metavar="FILE", help="names the baseline arm and present weights")
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="a bundle: drift since it was trained, too")
     parser.add_argument("--baseline", metavar="MODEL", help="to estimate against where no baseline arm ran")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from router_runtime.experiments import sample_ratio
 from router_runtime.registry import Registry
-from training.report.clustered import Measured, bonferroni, difference, mean, saving
+from training.report.clustered import Measured, bonferroni, difference, mean, saving, share
 from training.report.reading import ReportLog
 
 Bools = npt.NDArray[np.bool_]
@@ -116,8 +116,8 @@ def arm_of(log: ReportLog, rows: Bools, level: float = 0.95) -> Arm:
     failed = np.where(called, (log.model[rows] < 0).astype(np.float64), np.nan)
     return Arm(
         cost=mean(log.column("cost")[rows], subject, level=level),
-        quality=mean(log.reward[rows], subject, log.label_weight(rows)[rows], level),
-        failed=mean(failed, subject, level=level),
+        quality=share(log.reward[rows], subject, log.label_weight(rows)[rows], level),
+        failed=share(failed, subject, level=level),
         latency=mean(log.column("latency_ms")[rows], subject, level=level),
         decisions=int(rows.sum()),
         subjects=len(pd.unique(subject)),
@@ -128,7 +128,7 @@ def compare_arms(log: ReportLog, holdout: Holdout) -> dict[str, Any]:
     """Routed traffic against the baseline arm: each figure of both, the difference, and the savings; JSON-ready."""
     rows = holdout.rows(log)
     routed, baseline = (arm_of(log, one) for one in rows)
-    share = saving(routed.cost, baseline.cost)
+    saved = saving(routed.cost, baseline.cost)
     spared = difference(baseline.cost, routed.cost).times(routed.cost.n)
     return {
         "cost_per_1000": _pair(routed.cost.times(1000), baseline.cost.times(1000)),
@@ -136,10 +136,10 @@ def compare_arms(log: ReportLog, holdout: Holdout) -> dict[str, Any]:
         "failed": _pair(routed.failed, baseline.failed),
         "latency_ms": _pair(routed.latency, baseline.latency),
         "by_source": {
-            name: _pair(*(mean(values[one], log.subject[one]) for one in rows))
+            name: _pair(*(share(values[one], log.subject[one]) for one in rows))
             for name, values in sorted(log.by_source.items())
         },
-        "savings": {"share": share.json(), "usd": spared.json()},
+        "savings": {"share": saved.json(), "usd": spared.json()},
         "decisions": {"routed": routed.decisions, "baseline": baseline.decisions},
         "subjects": {"routed": routed.subjects, "baseline": baseline.subjects},
         "labelled": {"routed": routed.quality.n, "baseline": baseline.quality.n},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from router_runtime.experiments import share_variance
 from training.ope.intervals import degrees_of_freedom
 
 Floats = npt.NDArray[np.float64]
@@ -28,6 +29,7 @@ class Measured:
         n: Calls that it rests on.
         subjects: Users or sessions that it rests on.
         level: Coverage that the interval claims, 0..1.
+        least, most: What the number can be, which cuts the interval.
     """
 
     value: float
@@ -36,6 +38,8 @@ class Measured:
     n: int
     subjects: int
     level: float = LEVEL
+    least: float = -np.inf
+    most: float = np.inf
 
     @property
     def half(self) -> float:
@@ -45,12 +49,12 @@ class Measured:
     @property
     def low(self) -> float:
         """Lower end."""
-        return self.value - self.half
+        return max(self.value - self.half, self.least)
 
     @property
     def high(self) -> float:
         """Upper end."""
-        return self.value + self.half
+        return min(self.value + self.half, self.most)
 
     def covers(self, value: float) -> bool:
         """Whether ``value`` lies in the interval."""
@@ -58,7 +62,8 @@ class Measured:
 
     def times(self, factor: float) -> Measured:
         """In another unit."""
-        return Measured(self.value * factor, self.se * abs(factor), self.df, self.n, self.subjects, self.level)
+        ends = sorted((self.least * factor, self.most * factor))
+        return replace(self, value=self.value * factor, se=self.se * abs(factor), least=ends[0], most=ends[1])
 
     def json(self) -> dict[str, Any]:
         """``value, low, high, n, subjects``; null where a number is not finite."""
@@ -85,7 +90,7 @@ def ratio(total: Floats, weight: Floats, subject: Ints, level: float = LEVEL) ->
         return Measured(float("nan"), float("nan"), 1.0, 0, 0, level)
     value = float(total.sum()) / whole
     code, _ = pd.factorize(subject[used])  # by hashing: sorting a million ids takes ten times as long
-    sums = np.bincount(code, weights=(total - value * weight)[used]).astype(np.float64)
+    sums = _sums((total - value * weight)[used], code)
     groups = len(sums)
     if groups < 2:
         return Measured(value, float("nan"), 1.0, n, groups, level)
@@ -95,9 +100,36 @@ def ratio(total: Floats, weight: Floats, subject: Ints, level: float = LEVEL) ->
 
 def mean(values: Floats, subject: Ints, weight: Floats | None = None, level: float = LEVEL) -> Measured:
     """Weighted mean of the calls whose value is known (not NaN). (Arguments of :func:`ratio`.)"""
+    return ratio(*_weighed(values, weight), subject, level)
+
+
+def share(values: Floats, subject: Ints, weight: Floats | None = None, level: float = LEVEL) -> Measured:
+    """As :func:`mean` of values in 0..1: never surer than :func:`router_runtime.experiments.share_variance` allows.
+
+    Where nearly all answers are good, the few that a subject's mean rests on are often equal, and equal answers show no
+    spread: an interval of no width would make a claim of every difference.
+    """
+    total, mass = _weighed(values, weight)
+    found = ratio(total, mass, subject, level)
+    if found.subjects < 2:
+        return found
+    used = mass > 0
+    code, _ = pd.factorize(subject[used])
+    se = float(np.sqrt(share_variance(_sums(total[used], code), _sums(mass[used], code))))
+    if se > found.se:
+        found = replace(found, se=se, df=found.subjects - 1.0)
+    return replace(found, least=0.0, most=1.0)
+
+
+def _weighed(values: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
+    """Value times weight, and weight, both 0 where the value is not known."""
     known = np.isfinite(values)
-    weight = known.astype(np.float64) if weight is None else np.where(known, weight, 0.0)
-    return ratio(np.where(known, values, 0.0) * weight, weight, subject, level)
+    mass = known.astype(np.float64) if weight is None else np.where(known, weight, 0.0)
+    return np.where(known, values, 0.0) * mass, mass
+
+
+def _sums(values: Floats, code: npt.NDArray[np.intp]) -> Floats:
+    return np.asarray(np.bincount(code, weights=values), dtype=np.float64)
 
 
 def difference(first: Measured, second: Measured) -> Measured:

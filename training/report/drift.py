@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from router_runtime.features import STRUCTURAL
 from training.prices import implied_prices
-from training.report.clustered import bonferroni, difference, mean
+from training.report.clustered import bonferroni, difference, share
 from training.report.reading import ReportLog
 
 Floats = npt.NDArray[np.float64]
@@ -94,7 +94,7 @@ def _features(log: ReportLog, middle: float) -> dict[str, Any]:
                 **means,
             }
         )
-    found.sort(key=lambda one: -float(str(one["psi"])))
+    found.sort(key=lambda one: (one["verdict"] == "stable", -float(str(one["psi"]))))
     moved = sum(one["verdict"] != "stable" for one in found)
     return {"prompts": len(time), "of": len(found), "moved": moved, "shifts": found[:SHOWN]}
 
@@ -130,7 +130,9 @@ def _quality(log: ReportLog, late: Bools, routed: Bools) -> list[dict[str, Any]]
     found = []
     for model in served:
         rows = routed & (log.model == model)
-        first, second = (mean(log.reward[rows & half], log.subject[rows & half], level=level) for half in (~late, late))
+        first, second = (
+            share(log.reward[rows & half], log.subject[rows & half], level=level) for half in (~late, late)
+        )
         gap = difference(second, first)
         if min(first.n, second.n) < 2:
             continue

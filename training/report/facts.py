@@ -11,7 +11,7 @@ import numpy.typing as npt
 from router_runtime.manifest import Manifest
 from router_runtime.registry import Registry
 from training.report import arms
-from training.report.clustered import mean
+from training.report.clustered import mean, share
 from training.report.drift import drift
 from training.report.estimate import baseline_model, estimated_baseline
 from training.report.reading import ReportLog
@@ -114,7 +114,8 @@ def _by_model(log: ReportLog, routed: Bools, registry: Registry | None) -> dict[
     spots = []
     for pair in weak_spots(pairs)[:MAX_SPOTS]:
         now = {} if registry is None else dict(registry.labels.get(pair.label, {}))
-        advice = {"proposed": proposed_weights(pair), "now": now, "yaml": snippet(pair)}
+        proposed = proposed_weights(pair, now)
+        advice = {"proposed": proposed, "now": now, "yaml": snippet(pair.label, proposed)}
         spots.append({**as_json(pair), **advice})
     models: list[dict[str, Any]] = []
     for index, name in enumerate(log.models):
@@ -126,7 +127,7 @@ def _by_model(log: ReportLog, routed: Bools, registry: Registry | None) -> dict[
             {
                 "model": name,
                 "share": round(float(rows.sum() / routed.sum()), 4),
-                "quality": mean(quality, log.subject[rows]).json(),
+                "quality": share(quality, log.subject[rows]).json(),
                 "cost_per_1000": mean(cost, log.subject[rows]).times(1000).json(),
                 "spent_usd": round(float(np.nansum(cost)), 6),
             }

@@ -9,6 +9,7 @@ from typing import Any
 
 from training.report import svg
 from training.report.sections import (
+    SPOTS_LEAD,
     Section,
     Table,
     calibration_sections,
@@ -143,7 +144,7 @@ def _labels(facts: Mapping[str, Any]) -> str:
         + svg.forest("Accuracy by label, routed less baseline", quality, lambda x: signed(100 * x, 0))
         + "</figure>",
         "<figure><figcaption>Cost saved against the baseline</figcaption>"
-        + svg.forest("Cost saved by label", spared, lambda x: f"{100 * x:.0f} %")
+        + svg.forest("Cost saved by label", spared, lambda x: f"{signed(100 * x, 0)} %")
         + "</figure>",
     ]
     lead = "Intervals hold for all labels together, so they are wider than each alone would be."
@@ -166,17 +167,15 @@ def _spots(facts: Mapping[str, Any]) -> str:
         said = "".join(f"<p>{escape(line)}</p>" for line in spot_text(spot))
         heading = f"{escape(spot['model'])} on {escape(spot['label'])}"
         parts.append(f'<article class="spot"><h3>{heading}</h3>{said}<pre>{escape(spot["yaml"])}</pre></article>')
-    lead = (
-        "Worse than the best alternative and than predicted, each by more than five points, intervals included. The "
-        "proposed weights are what each model has shown; they act under the strategies capability-first and static."
-    )
-    return f'{title}<p class="lead">{lead}</p>{"".join(parts)}'
+    return f'{title}<p class="lead">{SPOTS_LEAD}</p>{"".join(parts)}'
 
 
 def _models(facts: Mapping[str, Any]) -> str:
+    models = "<h2>Models</h2>" + _table(model_table(facts))
+    if not facts["pairs"]:
+        return models
     return (
-        "<h2>Models</h2>"
-        + _table(model_table(facts))
+        models
         + "<h3>Quality by model and label</h3>"
         + '<p class="lead">Mean quality of the answers that a model gave, with its share of the label. Where a model '
         "answers only what it is good at, this flatters it. Outlined: see above.</p>" + _heat(facts)
@@ -219,7 +218,8 @@ def _calibration(facts: Mapping[str, Any]) -> str:
     return (
         f"<h2>{escape(head.title)}</h2>"
         + "".join(f'<p class="lead">{escape(line)}</p>' for line in head.lines)
-        + _pair([figure, f"<div>{tables}</div>"])
+        + figure
+        + tables
         + "".join(_section(one) for one in rest)
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.report.sections import (
+    SPOTS_LEAD,
     Section,
     Table,
     calibration_sections,
@@ -58,7 +59,7 @@ def _labels(facts: Mapping[str, Any]) -> list[str]:
 def _spots(facts: Mapping[str, Any]) -> list[str]:
     if not facts["weak_spots"]:
         return ["None beyond chance."]
-    parts = []
+    parts = [SPOTS_LEAD]
     for spot in facts["weak_spots"]:
         parts += [f"### {spot['model']} on {spot['label']}", *spot_text(spot), f"```yaml\n{spot['yaml']}```"]
     return parts

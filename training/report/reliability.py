@@ -43,7 +43,8 @@ def calibration(log: ReportLog, routed: Bools, until: float) -> dict[str, Any]:
             continue
         gap = mean(log.reward[rows] - own[rows], log.subject[rows])
         value, low, high = ece_interval(own[rows], log.reward[rows], log.subject[rows])
-        entry: dict[str, Any] = {"first": until - (number + 1) * _WEEK_S, "last": until - number * _WEEK_S}
+        begun = max(until - (number + 1) * _WEEK_S, float(log.column("time").min()))
+        entry: dict[str, Any] = {"first": begun, "last": until - number * _WEEK_S}
         ece = {"value": value, "low": low, "high": high, "n": int(rows.sum())}
         found.append({**entry, "n": int(rows.sum()), "ece": ece, "gap": gap.json()})
     return {"weeks": found, "curve": _curve(own[usable], log.reward[usable]), "labelled": int(usable.sum())}

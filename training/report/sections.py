@@ -91,6 +91,13 @@ def model_table(facts: Mapping[str, Any]) -> Table:
     return Table(("model", "share of answers", "quality (95 %)", "cost per 1,000", "spent"), rows)
 
 
+SPOTS_LEAD = (
+    "Worse than the best alternative and than predicted, each by more than five points, intervals included. The "
+    "proposed weights are what each model has shown (its present weight where that is too little to tell); weights act "
+    "under the strategies capability-first and static alone."
+)
+
+
 def spot_text(spot: Mapping[str, Any]) -> list[str]:
     """What is known of a weak spot, and what would change."""
     gain, surprise = spot["gain"], spot["surprise"]
@@ -103,7 +110,7 @@ def spot_text(spot: Mapping[str, Any]) -> list[str]:
         more = "more" if spot["extra_cost_usd"] >= 0 else "less"
         lines.append(
             f"Sending these requests to {spot['best']} would cost {dollars(abs(1000 * spot['extra_cost_usd']))} {more} "
-            "per 1,000 of them. Proposed weights, ready to paste into the registry:"
+            "per 1,000 of them."
         )
     if spot["now"]:
         lines.append("Now: " + ", ".join(f"{name} {weight:g}" for name, weight in spot["now"].items()) + ".")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from training.report.clustered import Measured, bonferroni, difference, mean, ratio
+from training.report.clustered import Measured, bonferroni, difference, mean, ratio, share
 from training.report.reading import ReportLog
 
 Floats = npt.NDArray[np.float64]
@@ -103,7 +104,7 @@ class _Label:
             model=log.models[model],
             label=label,
             share=float((log.action[self._routed] == model).mean()),
-            observed=mean(reward, self._subject, level=level),
+            observed=share(reward, self._subject, level=level),
             surprise=difference(error, others),
             best=None if best is None else log.models[best],
             gain=gain,
@@ -181,21 +182,24 @@ def weak_spots(pairs: list[Pair]) -> list[Pair]:
     return sorted((pair for pair in pairs if pair.weak), key=lambda pair: -pair.share * pair.gain.value)
 
 
-def proposed_weights(spot: Pair) -> dict[str, float]:
+def proposed_weights(spot: Pair, now: Mapping[str, float]) -> dict[str, float]:
     """Weights of the label's models for the registry: what each has shown there, 0..1, best first.
 
-    The weak model gets the lower end of its interval, so that chance does not lift it again; models with too few
-    answers get no weight.
+    The weak model gets the lower end of its interval, so that chance does not lift it again; a model with too few
+    answers to tell keeps the weight that it has ``now``.
     """
-    weights = spot.shown | {spot.model: min(spot.observed.low, *spot.shown.values())}
+    others = {name: weight for name, weight in {**now, **spot.shown}.items() if name != spot.model}
+    weights = others | {spot.model: min(spot.observed.low, *others.values())}
     ranked = sorted(weights.items(), key=lambda item: -item[1])
     return {name: round(float(np.clip(weight, 0.0, 1.0)), 2) for name, weight in ranked}
 
 
-def snippet(spot: Pair) -> str:
-    """The proposal as YAML for ``registry.yaml``."""
-    lines = [f"    {_quoted(name)}: {weight:.2f}" for name, weight in proposed_weights(spot).items()]
-    return "\n".join(["labels:", f"  {_quoted(spot.label)}:", *lines, ""])
+def snippet(label: str, weights: Mapping[str, float]) -> str:
+    """The proposal as YAML: the label's entry of the registry."""
+    lines = [f"    {_quoted(name)}: {weight:.2f}" for name, weight in weights.items()]
+    return "\n".join(
+        ["# under labels: in the registry, in place of what stands there", f"  {_quoted(label)}:", *lines, ""]
+    )
 
 
 def _quoted(name: str) -> str:

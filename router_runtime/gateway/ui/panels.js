@@ -32,7 +32,10 @@ function tiles({ totals, experiments }) {
 
 function series({ series, since, until, totals }) {
   const words = `${count(totals.decisions)} requests and ${dollars(totals.spent_usd)} over time`;
-  put("series-name", "Over time", el("i", { class: "k0" }), "requests", el("i", { class: "k1" }), "spending");
+  const most = (what) => Math.max(0, ...series.points.map((point) => point[what]));
+  const step = seconds((until - since) / series.points.length);
+  put("series-name", "Over time", el("i", { class: "k0" }), `requests, at most ${count(most("decisions"))} in ${step}`,
+    el("i", { class: "k1" }), `spending, at most ${dollars(most("spent_usd"))}`);
   const ends = el("div", { class: "ends" }, el("span", {}, moment(since)), el("span", {}, moment(until)));
   put("series", overTime(series.points, words), ends);
 }
@@ -58,7 +61,7 @@ function recent(rows, choose) {
 
 function models(rows) {
   if (!rows.length) return put("models", empty("No model has answered in this time."));
-  const body = rows.map((row) => [row.model, el("td", {}, bar(row.share), percent(row.share)), count(row.decisions),
+  const body = rows.map((row) => [row.model, el("td", {}, bar(row.share), el("span", { class: "beside" }, percent(row.share))), count(row.decisions),
     dollars(row.spent_usd), row.labelled ? `${quality(row.quality)} of ${count(row.labelled)}` : dash, millis(row.p50_ms)]);
   put("models", table("Models", ["model", "share", "answers", "spent", "quality", "median latency"], body));
 }
@@ -115,7 +118,7 @@ function state(cell) {
 
 export function showBudgets(budgets, tiers) {
   const spent = new Map((tiers ?? []).map((row) => [`tier:${row.tier}`, row]));
-  if (!budgets.length) return put("budgets", empty("No tier has a budget."));
+  if (!budgets.length) return put("budgets", empty("No tier as a whole has a budget. What each user or key may spend is not listed here."));
   const body = budgets.map((row) => {
     const byMoney = row.limit_usd !== null;
     const share = byMoney ? row.spent_usd / row.limit_usd : row.spent_tokens / row.limit_tokens;

@@ -33,6 +33,6 @@ def test_memory_is_written_found_and_forgotten(capsys: Any, tmp_path: Path) -> N
     assert capsys.readouterr().out == "nothing was found\n"
     assert run(capsys, "memory", "forget", key, *store, "--agent", "coding") == {"forgotten": 1}
     assert main(["memory", "forget", *store, "--agent", "coding"]) == 1
-    assert "give ids, a scope, or everything" in capsys.readouterr().err
+    assert "or --everything for all that the agent wrote" in capsys.readouterr().err
     assert main(["memory", "write", "x", *store, "--agent", "nobody"]) == 1
     assert capsys.readouterr().err == "pointsman: no agent 'nobody' in the registry\n"

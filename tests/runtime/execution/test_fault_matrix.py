@@ -27,7 +27,7 @@ ERRORS = {
     "refused": {"ConnectFailed"},
     "tls": {"ConnectFailed"},
     "slow first token": {"FirstTokenTimeout"},
-    "stalled": {"BetweenTokensTimeout"},
+    "stalled": {"BetweenTokensTimeout", "FirstTokenTimeout"},  # a whole answer has both limits, and here they are equal
     "cut": {"StreamCut"},
     "malformed": {"MalformedAnswer"},
     "wrong json": {"MalformedAnswer"},

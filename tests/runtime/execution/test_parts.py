@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_runtime.chat import ChatChunk, Usage
+from router_runtime.execution.ending import to_end
 from router_runtime.execution.hedging import first_of
 from router_runtime.execution.ledger import exact_cost
 from router_runtime.execution.recovery import Delivered, as_continuation, continuation
@@ -78,6 +79,21 @@ async def test_a_timeout_around_the_call_keeps_its_meaning() -> None:
     watch.close()
 
 
+@pytest.mark.parametrize("ago_s", [2.0, 0.5], ids=["before", "after"])
+async def test_a_caller_who_cancels_in_the_turn_in_which_a_limit_passes_is_heard(ago_s: float) -> None:
+    watch = Watchdog(loop_time() + 10)
+
+    async def work() -> None:
+        await watch.limit(asyncio.sleep(5), loop_time() - 1.0, "idle")
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)  # it waits, and its limit has passed; the order of timers is that of their times
+    asyncio.get_running_loop().call_at(loop_time() - ago_s, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    watch.close()
+
+
 def test_retries_draw_on_the_providers_own_bucket_and_successes_refill_it() -> None:
     budget = RetryBudget(RetrySettings(capacity=20))
     assert [budget.take("p"), budget.take("p", after_timeout=True), budget.take("p"), budget.take("p")] == [
@@ -138,3 +154,48 @@ async def test_the_first_result_wins_and_none_is_no_result() -> None:
     assert await first_of(lambda: late(None, 0.05), lambda: late(2, 0.1), 0.01) == 2
     assert await first_of(lambda: late(1, 0.05), lambda: None, 0.01) == 1
     assert await first_of(lambda: late(None, 0), lambda: late(2, 0), 5) is None
+
+
+async def test_a_winner_that_nobody_takes_is_closed_with_the_losers() -> None:
+    """The caller leaves, twice, while the loser closes its books."""
+    closing, may_end = asyncio.Event(), asyncio.Event()
+    closed: list[int] = []
+
+    async def loser() -> int | None:
+        try:
+            await asyncio.sleep(9)
+        finally:
+            closing.set()
+            await may_end.wait()
+            closed.append(0)
+        return 0
+
+    async def discard(result: int) -> None:
+        await asyncio.sleep(0)
+        closed.append(result)
+
+    call = asyncio.create_task(first_of(loser, lambda: late(2, 0), 0.0, discard))
+    await closing.wait()
+    for _ in range(2):
+        call.cancel()
+        await asyncio.sleep(0)
+    assert not call.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert closed == [0, 2]
+
+
+async def test_work_comes_to_its_end_however_often_its_caller_leaves() -> None:
+    loop = asyncio.get_running_loop()
+    work: asyncio.Future[int] = loop.create_future()
+    caller = asyncio.create_task(to_end(work))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        caller.cancel()
+    await asyncio.sleep(0)
+    assert not caller.done()
+    work.set_result(1)
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert await to_end(work) == 1

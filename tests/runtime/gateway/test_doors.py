@@ -18,8 +18,8 @@ from router_runtime.gateway.serve import check_door
 from router_runtime.gateway.settings import GatewaySettings
 from router_runtime.registry import BudgetEntry, TierEntry
 from tests.conftest import Clock
-from tests.provider_server import Close, ProviderServer, Received, Script, Send, Sleep, Stall
-from tests.runtime.execution.wires import WIRES, good
+from tests.provider_server import Close, ProviderServer, Received, Script, Sleep, Stall, stream
+from tests.runtime.execution.wires import WIRES, begun, good
 from tests.runtime.gateway.house import Gateway, quick_engine, registry_at, running
 
 OPENAI = WIRES[0]
@@ -193,14 +193,12 @@ def test_rates(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("end", [Close(), Stall()], ids=["the provider cuts", "the client leaves"])
 def test_tokens_of_streams_that_do_not_end_count_too(tmp_path: Path, end: Close | Stall) -> None:
-    def begun(got: Received) -> Script:
-        whole = good(OPENAI, b'"stream":true' in got.body)
+    def cut_short(got: Received) -> Script:
         if b'"stream":true' not in got.body:
-            return whole
-        data = b"".join(step.data for step in whole if isinstance(step, Send))
-        return [Send(data[: data.rindex(b"data:")]), end]  # all but [DONE]
+            return good(OPENAI, False)
+        return stream(begun(OPENAI), end=False, then=[end])  # before it reports what it took
 
-    with ProviderServer(begun) as server, running(registry_at(server.url), tmp_path, engine=quick_engine()) as gate:
+    with ProviderServer(cut_short) as server, running(registry_at(server.url), tmp_path, engine=quick_engine()) as gate:
         key = gate.key(tokens_per_minute=1000)
         headers, body = {"authorization": f"Bearer {key}"}, {**ASK, "stream": True}
         body["messages"] = [{"role": "user", "content": "Which track? " * 1000}]

@@ -248,6 +248,21 @@ def test_sampling_that_a_model_refuses_is_left_out_where_it_is_the_default_or_th
         assert call == build(name, {"messages": "Hi"})[0]
 
 
+def limit_of(name, most, **more):
+    _, body = build(name, {"messages": [{"role": "user", "content": "x"}], **more}, max_output_tokens=most)
+    fields = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+    found = [value for field in fields if (value := body.get(field)) is not None]
+    return (found or [body.get("generationConfig", {}).get("maxOutputTokens")])[0]
+
+
+@pytest.mark.parametrize("name", ["openai", "openai-responses", "openai-compatible", "anthropic", "gemini"])
+def test_no_longer_answer_is_asked_for_than_the_model_gives(name):
+    assert limit_of(name, 8192, max_tokens=100_000) == 8192
+    assert limit_of(name, 8192, max_tokens=100) == 100
+    assert limit_of(name, None, max_tokens=100_000) == 100_000
+    assert limit_of(name, 8192) == (8192 if name == "anthropic" else None), "one format cannot leave it open"
+
+
 def test_a_turn_that_declined_is_told_to_the_next_model():
     turn = {"role": "assistant", "content": None, "refusal": "I will not."}
     for name in ADAPTERS:

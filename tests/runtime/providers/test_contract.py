@@ -326,3 +326,28 @@ def test_two_answers_of_one_stream_stay_apart_and_logprobs_stay_with_theirs():
     assert (second.index, second.message.content, second.finish_reason) == (1, "xy", "length")
     assert second.extra["logprobs"] == odds
     assert "logprobs" not in first.extra
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [(0, 0, 0, 0), (None, None, None, None), (0, 0, 1, 1), (0, 0, 0, 1)],
+    ids=["all the same", "none", "as they should be", "a number that was given away"],
+)
+def test_parallel_calls_stay_apart_whatever_a_server_does_with_their_index(indices):
+    """Ollama and Gemini's compatible endpoint send every call under index 0, in pieces or whole."""
+    steps = [("a", "f", '{"x":'), (None, None, "1}"), ("b", "g", '{"y":'), (None, None, "2}")]
+    if indices[2] != indices[3]:
+        steps = [("a", "f", '{"x":1}'), ("b", "g", '{"y":2}'), ("b", None, ""), ("c", "h", "{}")]
+    events = []
+    for index, (call, name, arguments) in zip(indices, steps, strict=True):
+        function = {"arguments": arguments} | ({"name": name} if name else {})
+        fragment = {"function": function} | ({"id": call} if call else {}) | ({} if index is None else {"index": index})
+        events.append({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"tool_calls": [fragment]}}]})
+    events.append({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+    stream = b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in events) + b"data: [DONE]\n\n"
+    chunks, error = read("openai-compatible", stream)
+    assert error is None
+    calls = [(call.id, call.name, call.arguments) for call in join(chunks).message.tool_calls]
+    expected = [("a", "f", '{"x":1}'), ("b", "g", '{"y":2}'), ("c", "h", "{}")]
+    assert calls == expected[: len(calls)]
+    assert len(calls) == len({call for call, _, _ in steps} - {None})

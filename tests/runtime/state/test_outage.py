@@ -38,6 +38,26 @@ def test_degrades_to_local_limits_with_one_warning_and_recovers(mortal, clock, s
     assert [event.shared for event in events] == [False, True]
 
 
+def test_a_reservation_just_before_it_is_back_is_told_too(mortal, clock, shared, monkeypatch):
+    state = shared(mortal.url, clock=clock)
+    state.budgets.reserve([DAY], Decimal("0.10"))
+    mortal.stop()
+    assert not state.exchange()
+    back, late = state._link.back, []
+
+    def reserve_first():
+        late.append(state.budgets.reserve([DAY], Decimal("0.20")))
+        back()
+
+    monkeypatch.setattr(state._link, "back", reserve_first)
+    mortal.start()
+    assert state.exchange()
+    other = shared(mortal.url, clock=clock).budgets
+    assert other.spent("tier:free", "day")[0] == Decimal("0.30")
+    state.budgets.settle(late[0], Decimal("0.05"))
+    assert other.spent("tier:free", "day")[0] == Decimal("0.15")
+
+
 def test_a_redis_that_hangs_holds_calls_up_once(mortal, clock, shared):
     state = shared(mortal.url, clock=clock)
     state.budgets.reserve([DAY], Decimal("0.10"))

@@ -2,9 +2,11 @@
 
 import json
 import math
+import threading
 import time
 
 import pytest
+import redis
 
 from router_runtime import Router
 from router_runtime.cli import main
@@ -12,6 +14,7 @@ from router_runtime.errors import ConfigError, NoCandidateError, RegistryError
 from router_runtime.health import Health
 from router_runtime.registry_reader import load_registry
 from router_runtime.state import SharedState, is_shared
+from router_runtime.state.doors import DISABLED, DOORS
 from router_runtime.state.rates import LocalRates
 
 TARGET = ("openai", "gpt-5.5")
@@ -101,6 +104,54 @@ def test_it_takes_no_exchange_by_hand(redis_url, registry_file):
     finally:
         for router in routers:
             router.close()
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        b"\xff\xfe", b"[1]", b"[" * 100_000, b'{"at": 1}',
+        b'{"at": "x", "by": "y", "opened": null, "held": 0, "reason": null}',
+        b'{"at": 1e12, "by": "y", "opened": "a", "held": 0, "reason": null}',
+        b'{"at": NaN, "by": "y", "opened": null, "held": 0, "reason": null}',
+    ],
+)  # fmt: skip
+def test_what_nobody_can_read_is_passed_over_and_removed(redis_url, shared, clock, word):
+    here, there = Health(clock=clock), Health(clock=clock)
+    one, _ = replica(shared, here)
+    other, told = replica(shared, there)
+    client = redis.Redis.from_url(redis_url)
+    client.hset(DOORS, "openai", word)
+    client.hset(DISABLED, b"\xff", "inf")
+    here.failed(TARGET, scope="provider", hold_s=30.0, reason="RateLimited")
+    one.exchange()
+    other.exchange()
+    assert there.status()["openai"].reason == "RateLimited"
+    assert told == [{"\ufffd": math.inf}]
+    client.hset(DOORS, "gone", word)
+    other.exchange()
+    assert not client.hexists(DOORS, "gone")
+    client.close()
+
+
+def test_a_fault_in_an_exchange_does_not_end_the_sharing(shared, clock, caplog):
+    """Breakers and the kill switch were shared no more, and nobody was told."""
+    state, told, faults = shared(every_s=0.001), [], ["a fault", "a fault"]
+    done = threading.Event()
+
+    def tell(ends):
+        if faults:
+            raise LookupError(faults.pop())
+        told.append(ends)
+        done.set()
+
+    state._tell_disabled = tell
+    state._link.call(lambda client: client.hset(DISABLED, "m", "inf"))
+    state._begin()
+    assert done.wait(10)
+    assert told == [{"m": math.inf}]
+    assert [record.message for record in caplog.records] == [
+        "an exchange with the shared state failed (LookupError: a fault)"
+    ]
 
 
 def test_the_registry_names_it(redis_url, registry_file):

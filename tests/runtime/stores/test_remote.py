@@ -5,16 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from router_runtime.errors import ConfigError, StoreError
 from router_runtime.outcome_log import OutcomeLog, open_log
 from router_runtime.records import Feedback
+from router_runtime.stores import postgres
 from router_runtime.stores.base import RemoteStore, Row
 from router_runtime.stores.forward import forward
-from router_runtime.stores.opening import local_folder, open_store
+from router_runtime.stores.opening import address_of, local_folder, open_store
+from router_runtime.stores.postgres import PostgresStore
 from router_runtime.stores.spool import Spool, spool_files
+from tests.postgres_server import stopped
 
 DAY_S = 86_400.0
 
@@ -90,10 +95,10 @@ def test_a_spool_is_forwarded_once_and_goes(store: RemoteStore, tmp_path: Path) 
     spool = Spool(tmp_path / "outbox", rotate_rows=3)
     for n in range(7):
         spool.append([row(f"{n}")])
-    assert forward(tmp_path / "outbox", store) == 6, "the last spool is still open"
+    assert list(forward(tmp_path / "outbox", store)) == [3, 3], "the last spool is still open"
     assert len(spool_files(tmp_path / "outbox")) == 1
     spool.close()
-    assert forward(tmp_path / "outbox", store) == 1
+    assert list(forward(tmp_path / "outbox", store)) == [1]
     assert sorted(keys(store)) == [f"{n}" for n in range(7)]
     assert spool_files(tmp_path / "outbox") == []
 
@@ -116,9 +121,9 @@ class Away:
 def test_what_was_acknowledged_while_the_store_was_away_gets_there(store: RemoteStore, tmp_path: Path) -> None:
     away, spare = Away(store), Spool(tmp_path / "outbox")
 
-    def catch_up() -> None:
+    def catch_up() -> Iterator[int]:
         spare.close()
-        forward(tmp_path / "outbox", away)
+        return forward(tmp_path / "outbox", away)
 
     log = OutcomeLog(away, fallback=spare, recovered=catch_up, linger_s=0)
     for n in range(3):
@@ -133,6 +138,72 @@ def test_what_was_acknowledged_while_the_store_was_away_gets_there(store: Remote
     assert spool_files(tmp_path / "outbox") == []
 
 
+def test_a_spool_that_cannot_be_read_holds_up_no_other(
+    store: RemoteStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for key in "abc":
+        spool = Spool(tmp_path)
+        spool.append([row(key)])
+        spool.close()
+    damaged, foreign, _ = spool_files(tmp_path)
+    damaged.write_bytes(bytes(8192))
+    foreign.with_suffix(".lock").unlink()
+    foreign.with_suffix(".lock").mkdir()  # as good as one of another user, which root could open
+    assert list(forward(tmp_path, store)) == [1]
+    assert keys(store) == ["c"]
+    assert spool_files(tmp_path) == [damaged, foreign], "they may still be mended by hand"
+    assert f"events stay behind: {damaged}" in caplog.text
+    assert f"events stay behind: {foreign}: cannot be claimed" in caplog.text
+
+
+def test_an_empty_database_has_no_events_and_is_left_empty(postgres_url: str) -> None:
+    reader = open_store(postgres_url)
+    assert keys(reader) == []
+    with psycopg.connect(postgres_url) as connection:
+        assert connection.execute("SELECT to_regclass('pointsman_events')").fetchone() == (None,)
+
+
+def test_roles_that_may_only_write_or_read_do(postgres_url: str) -> None:
+    """A reader of a standby can make no table either."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        own = open_store(postgres_url)
+        own.append([row("a")])
+        own.close()
+        for role, rights in (("writer", "INSERT, SELECT"), ("reader", "SELECT")):
+            connection.execute(f"CREATE ROLE {role} LOGIN")
+            connection.execute(f"GRANT {rights} ON pointsman_events TO {role}")
+        connection.execute("ALTER ROLE reader SET default_transaction_read_only = on")
+        try:
+            writer, reader = (open_store(postgres_url.replace("tests@", f"{role}@")) for role in ("writer", "reader"))
+            writer.append([row("b")])
+            writer.close()
+            assert keys(reader) == ["a", "b"]
+        finally:
+            connection.execute("DROP OWNED BY writer, reader")
+            connection.execute("DROP ROLE writer, reader")
+
+
+def test_a_server_that_hangs_leaves_the_events_to_the_fallback(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "_GRACE_S", 0.1)
+    store, spare = PostgresStore(postgres_url, statement_timeout_s=0.2), Spool(tmp_path)
+
+    def catch_up() -> Iterator[int]:
+        spare.close()
+        return forward(tmp_path, store)
+
+    now = [0.0]
+    log = OutcomeLog(store, fallback=spare, recovered=catch_up, timer=lambda: now[0])
+    log.append(Feedback("d0", 0.0, "thumbs", 1.0))
+    with stopped(urlsplit(postgres_url).port or 0):
+        log.append(Feedback("d1", 1.0, "thumbs", 1.0))
+        assert (log.stats.written, log.stats.fallback) == (1, 1)
+    log.append(Feedback("d2", 2.0, "thumbs", 1.0))
+    log.close()
+    assert [one.decision_id for part in store.read() for one in part] == ["d0", "d1", "d2"]
+
+
 def test_an_id_of_any_characters_is_stored(store: RemoteStore) -> None:
     log = OutcomeLog(store, linger_s=0)
     log.append(Feedback("a\0b", 1.0, "thumbs", 1.0), Feedback("\ud800", 2.0, "thumbs", 1.0, meta={"nul": "\0"}))
@@ -141,7 +212,6 @@ def test_an_id_of_any_characters_is_stored(store: RemoteStore) -> None:
 
 
 def test_a_server_that_is_not_there_costs_the_caller_nothing(tmp_path: Path) -> None:
-    pytest.importorskip("psycopg")
     log = open_log("postgresql://nobody:hunter2@127.0.0.1:9/none", tmp_path)
     log.append(Feedback("d", 1.0, "thumbs", 1.0))
     assert log.stats.fallback == 1
@@ -150,7 +220,6 @@ def test_a_server_that_is_not_there_costs_the_caller_nothing(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("url", ["postgresql://u:hunter2@127.0.0.1:9/db", "clickhouse://u:hunter2@127.0.0.1:9/db"])
 def test_a_failure_is_named_without_the_password(url: str) -> None:
-    pytest.importorskip("psycopg")
     pytest.importorskip("clickhouse_connect")
     store = open_store(url)
     with pytest.raises(StoreError, match="did not take 1 events") as caught:
@@ -165,6 +234,33 @@ def test_a_failure_is_named_without_the_password(url: str) -> None:
 )
 def test_urls(place: str, expected: Path | None) -> None:
     assert local_folder(place) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("postgresql://u:p@Host/db?sslmode=require", "postgresql://host:None/db"),
+        ("postgresql:///db?host=/run/postgresql", "postgresql://None:None/db"),
+        ("postgresql://u@a:5432,b:5433/db", "postgresql://a:5432,b:5433/db"),
+    ],
+)
+def test_a_store_is_known_by_its_address(url: str, same: str) -> None:
+    assert address_of(url) == same
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "u:hunter2/x@h:1/db", "u:12/x@h:1/db", "u:hunter2@x@h/db", "u:12#hunter2@h/db",
+        "hunter2:99999/db", "[hunter2/db", "hunter2:1,h:x/db",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("scheme", ["postgresql", "clickhouse"])
+def test_an_address_that_is_none_is_told_without_showing_it(scheme: str, rest: str) -> None:
+    with pytest.raises(ConfigError, match="in a user and a password, write @") as caught:
+        open_store(f"{scheme}://{rest}")
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 @pytest.mark.parametrize("place", ["dir://host/path", "mysql://h/db", "dir://"])

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from router_runtime.stores import seal as seal_module
 from router_runtime.stores.base import Row
-from router_runtime.stores.seal import forget, seal
+from router_runtime.stores.seal import forget, read_sealed, seal
 from router_runtime.stores.spool import Spool, spool_files
 
 pq = pytest.importorskip("pyarrow.parquet", reason="the store extra is not installed")
@@ -79,10 +80,47 @@ def test_a_broken_spool_stays_and_stops_nobody(tmp_path: Path) -> None:
     spool.close()
     broken = tmp_path / "spool" / "0-broken.sqlite"
     broken.write_bytes(b"no database" * 1000)
+    foreign = tmp_path / "spool" / "1-foreign.sqlite"
+    foreign.touch()
+    foreign.with_suffix(".lock").mkdir()  # as good as one of another user, which root could open
     report = seal(tmp_path)
-    assert list(report.failed) == [broken]
+    assert list(report.failed) == [broken, foreign]
     assert sealed_ids(tmp_path) == ["a"]
     assert broken.exists()
+
+
+def test_events_of_any_time_are_sealed_in_its_order(tmp_path: Path) -> None:
+    """Milliseconds in the place of seconds are in the year 58,000; they stopped the sealing of everything."""
+    spool = Spool(tmp_path)
+    spool.append([row("c", 1.8e12), row("b", 5.0), row("a", -1e18), row("d", float("inf"))])
+    spool.close()
+    report = seal(tmp_path)
+    assert report.failed == {}
+    assert [file.parent.name for file in report.files] == ["day=0001-01-01", "day=1970-01-01", "day=9999-12-31"]
+    assert sealed_ids(tmp_path) == ["a", "b", "c", "d"]
+    assert [one.id for one in read_sealed(tmp_path, since=10.0)] == ["c", "d"]
+
+
+def test_a_spool_is_sealed_in_small_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seal_module, "_CHARACTERS", 20)
+    spool = Spool(tmp_path)
+    spool.append([Row(f"{n}", "decision", "d", 1.0, "0123456789") for n in range(7)])
+    spool.close()
+    (file,) = seal(tmp_path).files
+    groups = pq.ParquetFile(file).metadata
+    assert [groups.row_group(n).num_rows for n in range(groups.num_row_groups)] == [2, 2, 2, 1]
+    assert sealed_ids(tmp_path) == [f"{n}" for n in range(7)]
+
+
+def test_a_spool_that_breaks_off_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.append([Row("a", "decision", "d", 1.0, "x" * 100_000), Row("b", "decision", "d", 2.0, "y" * 100_000)])
+    spool.close()
+    (path,) = spool_files(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"y" * 1000)])
+    assert list(seal(tmp_path).failed) == [path]
+    assert [file for file in tmp_path.rglob("*") if file.is_file() and file.parent.name != "spool"] == []
 
 
 def _kill_loop(root: Path, rounds: int) -> None:

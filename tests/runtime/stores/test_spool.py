@@ -3,19 +3,23 @@
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from router_runtime.errors import ConfigError, StoreError
 from router_runtime.records import Attempt, Feedback
+from router_runtime.stores import spool as spool_module
 from router_runtime.stores.base import Row, to_row
 from router_runtime.stores.opening import open_store
 from router_runtime.stores.spool import Spool, claim, read_spool, remove_spool, spool_files
+from tests.forked import in_child, living_child
 
 WRITER = """
 import sys
@@ -61,6 +65,15 @@ def test_rotates_and_lets_a_sealer_take_closed_files_only(tmp_path: Path) -> Non
     assert spool_files(tmp_path) == [current]
 
 
+def test_a_file_of_long_prompts_is_closed_sooner(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, rotate_characters=10)
+    for key in "abc":
+        spool.append([Row(key, "decision", key, 1.5, "12345")])
+    first, _ = spool_files(tmp_path)
+    assert [r.id for r in read_spool(first)] == ["a", "b"]
+    spool.close()
+
+
 @pytest.mark.parametrize("spell", [str, Path, lambda path: f"dir://{path}"])
 def test_stores_open_by_folder_or_url(tmp_path: Path, spell: Callable[[Path], str | Path]) -> None:
     store = open_store(spell(tmp_path / "a log"))
@@ -93,11 +106,34 @@ def test_an_unwritable_place_is_a_store_error_and_the_next_append_works(tmp_path
     spool.close()
 
 
+def test_an_append_that_fails_on_a_new_file_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that stays full gathered a file for each commit."""
+    spool = Spool(tmp_path)
+    for name, broken in (("_TABLE", "no SQL"), ("_INSERTS", {1: "no SQL"})):
+        with monkeypatch.context() as full:
+            full.setattr(spool_module, name, broken)
+            with pytest.raises(StoreError, match="cannot append"):
+                spool.append([row("a")])
+        assert list(spool.folder.iterdir()) == []
+    spool.append([row("a")])
+    with monkeypatch.context() as full:
+        full.setattr(spool_module, "_INSERTS", {1: "no SQL"})
+        with pytest.raises(StoreError, match="cannot append"):
+            spool.append([row("b")])
+    assert [r.id for path in spool_files(tmp_path) for r in read_spool(path)] == ["a"]
+
+
 def test_what_is_no_spool_is_refused(tmp_path: Path) -> None:
-    bad = tmp_path / "x.sqlite"
+    bad, odd = tmp_path / "x.sqlite", tmp_path / "y.sqlite"
     bad.write_bytes(b"not a database, but long enough to be looked at" * 50)
-    with pytest.raises(StoreError, match="not a readable spool"):
-        list(read_spool(bad))
+    with closing(sqlite3.connect(odd)) as db, db:
+        db.execute("CREATE TABLE events AS SELECT 1 AS seq, 'a' AS id, 'k' AS kind, 'd' AS decision_id, 1.5 AS time,"
+                   " CAST(x'ff' AS TEXT) AS body")  # fmt: skip
+    for path in (bad, odd):
+        with pytest.raises(StoreError, match="not a readable spool"):
+            list(read_spool(path))
 
 
 def test_a_spool_whose_writer_died_at_its_birth_is_empty(tmp_path: Path) -> None:
@@ -109,19 +145,26 @@ def test_a_spool_whose_writer_died_at_its_birth_is_empty(tmp_path: Path) -> None
 def test_a_forked_child_writes_a_file_of_its_own(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.append([row("parent")])
-    pid = os.fork()
-    if pid == 0:  # the child must leave without running pytest's exit work
-        code = 1
-        try:
-            spool.append([row("child")])
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitpid(pid, 0)[1] == 0
+    in_child(lambda: spool.append([row("child")]))
     spool.append([row("after")])
     spool.close()
     found = sorted([r.id for r in read_spool(path)] for path in spool_files(tmp_path))
     assert found == [["child"], ["parent", "after"]]
+
+
+def test_a_child_that_lives_on_keeps_no_lock_of_its_parent(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.append([row("a")])
+    held, claimed = spool_files(tmp_path)[0], tmp_path / "spool" / "0.sqlite"
+    claimed.touch()
+    with ExitStack() as stack:
+        with claim(claimed) as free:
+            assert free
+            stack.enter_context(living_child())
+        spool.close()
+        for path in (held, claimed):
+            with claim(path) as free:
+                assert free
 
 
 def test_rows_carry_kind_and_join_key() -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.report.clustered import bonferroni, difference, mean, ratio, saving
+from training.report.clustered import bonferroni, difference, mean, ratio, saving, share
 
 
 def calls(rng, subjects, level):
@@ -47,3 +47,37 @@ def test_unknown_values_count_for_nothing_and_nothing_is_nan():
 def test_bonferroni_shares_the_error_among_the_tests():
     assert bonferroni(5) == pytest.approx(0.99)
     assert bonferroni(0) == pytest.approx(0.95)
+
+
+def rated(rng, subjects, good, together):
+    """Answers that are good with that probability: (values, subject), some subjects with several alike ones."""
+    sizes = rng.geometric(0.3, subjects) if together else np.ones(subjects, dtype=int)
+    own = rng.beta(5 * good, 5 * (1 - good), subjects) if together else np.full(subjects, good)
+    subject = np.repeat(np.arange(subjects), sizes)
+    return (rng.random(len(subject)) < own[subject]).astype(float), subject
+
+
+def coverage(measure, good, subjects, together=False):
+    """How often the difference of two equal arms, one of them small, is not told from 0."""
+    rng = np.random.default_rng(3)
+    arms = [[measure(*rated(rng, n, good, together)) for n in (1000, subjects)] for _ in range(300)]
+    return np.mean([difference(*pair).covers(0.0) for pair in arms])
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(("good", "subjects"), [(0.5, 30), (0.9, 60), (0.98, 30), (0.98, 150)])
+def test_a_few_equal_answers_prove_little(good, subjects, together):
+    assert coverage(share, good, subjects, together) > 0.92
+
+
+def test_without_that_rare_faults_are_claimed_to_be_none():
+    assert coverage(mean, 0.98, 30) < 0.6
+
+
+def test_a_share_stays_a_share_and_graded_ones_keep_their_precision():
+    all_good = share(np.ones(2), np.arange(2))
+    assert (all_good.value, all_good.high) == (1.0, 1.0)
+    assert 0.0 <= all_good.low < 0.5
+    graded = np.random.default_rng(0).normal(0.8, 0.1, 2000)
+    assert share(graded, np.arange(2000)).se < 1.5 * mean(graded, np.arange(2000)).se
+    assert math.isnan(share(np.ones(3), np.zeros(3, dtype=int)).se)

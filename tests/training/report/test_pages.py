@@ -57,6 +57,19 @@ def test_wide_tables_scroll_by_keyboard(pages, chrome):
         assert table.evaluate("one => getComputedStyle(one).outlineStyle") == "solid"
 
 
+def test_at_a_desk_every_table_of_the_page_shows_its_last_column(pages, chrome):
+    with watched(chrome, DESKTOP) as seen:
+        seen.page.goto((pages / "report.html").as_uri())
+        tables = seen.page.locator(".wide:visible")
+        hidden = {
+            tables.nth(i).get_attribute("aria-label"): tables.nth(i).evaluate(
+                "one => one.scrollWidth - one.clientWidth"
+            )
+            for i in range(tables.count())
+        }
+        assert {name: width for name, width in hidden.items() if width > 0} == {}
+
+
 def test_names_from_the_log_are_text_and_never_markup(plain_log, tmp_path, chrome):
     from training.report.facts import Question, gather
     from training.report.html import page
@@ -74,7 +87,7 @@ def test_markdown_says_the_same(pages):
     facts = json.loads((pages / "report.json").read_text())
     text = (pages / "report.md").read_text()
     assert f"**{facts['verdict']['sentence']}**" in text
-    assert "```yaml\nlabels:\n  math/sums:\n" in text
+    assert "in place of what stands there\n  math/sums:\n" in text
     assert all(f"| {one['label']} |" in text for one in facts["labels"])
 
 

@@ -12,7 +12,7 @@ from training.report.arms import find_holdout
 from training.report.facts import Question, gather
 from training.report.reading import read_report_log
 from training.report.reliability import ece_interval
-from training.report.weak_spots import study_pairs, weak_spots
+from training.report.weak_spots import proposed_weights, study_pairs, weak_spots
 
 SEEDS = range(6)
 
@@ -52,8 +52,17 @@ def test_the_planted_weak_spot_is_found_and_its_weight_is_the_lowest(held_log):
     proposed = first["proposed"]
     assert proposed["middle"] < min(weight for name, weight in proposed.items() if name != "middle")
     assert first["gain"]["low"] > 0
-    registry = parse_registry(_registry(first["yaml"]))
+    registry = parse_registry(_registry("labels:\n" + first["yaml"]))
     assert registry.labels["math/sums"] == proposed
+
+
+def test_a_model_with_too_few_answers_keeps_its_weight(held_log):
+    log = read_report_log(held_log)
+    spot = weak_spots(study_pairs(log, np.ones(len(log), dtype=np.bool_)))[0]
+    proposed = proposed_weights(spot, {"rare": 0.9, "middle": 1.0, "dear": 0.1})
+    assert proposed["rare"] == 0.9
+    assert proposed["dear"] == round(spot.shown["dear"], 2), "what it has shown counts more than what stood there"
+    assert min(proposed, key=proposed.__getitem__) == "middle"
 
 
 @pytest.mark.parametrize("seed", range(3))
