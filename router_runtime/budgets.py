@@ -14,7 +14,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +24,7 @@ from typing import Protocol
 from router_runtime.errors import BudgetExceeded, ConfigError, StoreError
 from router_runtime.forking import Process
 from router_runtime.registry import MAX_BUDGET_USD, WINDOWS, BudgetEntry, TierEntry, Window
-from router_runtime.sqlite import immediate, write_ahead
+from router_runtime.sqlite import Connected, immediate, write_ahead
 
 _PICO = Decimal(10) ** 12
 _MAX_USD = Decimal(MAX_BUDGET_USD)
@@ -196,22 +195,20 @@ class Budgets:
 
     def __init__(self, path: str | os.PathLike[str] = ":memory:", clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = os.fspath(path), clock
-        self._guard = self._reading = threading.Lock()
         self._owed: list[tuple[tuple[tuple[str, int], ...], int, int]] = []
-        self._tidied = 0.0
-        self._writer_process, self._reader_process = Process(), Process()
-        try:
-            self._db = self._reader = self._connect()
-            write_ahead(self._db)
-            self._db.execute(_SCHEMA)
-            if self._path != ":memory:":  # what event loops read must not wait for a writer's fsync
-                self._reader, self._reading = self._connect(), threading.Lock()
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: cannot open the budget file ({error})") from error
+        self._tidied, self._process = 0.0, Process()
+        in_memory = self._path == ":memory:"
+        self._writer = Connected(self._connect, in_memory=in_memory)
+        # What event loops read must not wait for a writer's fsync.
+        self._reader = self._writer if in_memory else Connected(self._connect)
+        with self._told("open"), self._writer.use():
+            pass
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=5.0)
+        write_ahead(db)
         db.execute("PRAGMA synchronous=FULL")
+        db.execute(_SCHEMA)
         return db
 
     def reserve(self, limits: Sequence[Limit], usd: Decimal | float, tokens: int = 0) -> Reservation:
@@ -238,8 +235,7 @@ class Budgets:
         """See :class:`BudgetCounts`; while the file cannot be written, the reservation stays counted."""
         pico, tokens = to_pico(usd) - reservation.pico_usd, min(tokens, _MAX_TOKENS) - reservation.tokens
         if reservation.rows and (pico or tokens):
-            with self._guard:
-                self._owed.append((reservation.rows, pico, tokens))
+            self._owed.append((reservation.rows, pico, tokens))
             with suppress(StoreError), self._writing():
                 pass  # every write begins with what is owed
 
@@ -259,13 +255,9 @@ class Budgets:
         return tightest
 
     def close(self) -> None:
-        """Closes the file; may be called twice."""
-        with self._guard:
-            if not self._writer_process.forked(self._db):
-                self._db.close()
-        with self._reading:
-            if not self._reader_process.forked(self._reader):
-                self._reader.close()
+        """Closes the file; may be called twice, and a later use opens it again."""
+        self._writer.close()
+        self._reader.close()
 
     def _tidy(self, now: float) -> None:
         """Once an hour drops what windows counted that ended long ago."""
@@ -279,20 +271,19 @@ class Budgets:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._guard, self._told("write"):
-            if self._writer_process.forked(self._db) and self._db is not self._reader:
-                self._db, self._owed = self._connect(), []
-            with immediate(self._db) as db:
-                for rows, pico, tokens in self._owed:
+        with self._told("write"), self._writer.use() as db:
+            if self._process.forked():
+                self._owed.clear()  # the parent writes it
+            with immediate(db):
+                owed = len(self._owed)  # others may add to it meanwhile
+                for rows, pico, tokens in self._owed[:owed]:
                     _add(db, rows, pico, tokens)
                 yield db
-            self._owed.clear()  # only once it is committed
+            del self._owed[:owed]  # only once it is committed
 
     def _counted(self, row: tuple[str, int]) -> tuple[int, int]:
-        with self._reading, self._told("read"):
-            if self._reader_process.forked(self._reader) and self._db is not self._reader:
-                self._reader = self._connect()
-            return _spent(self._reader, row)
+        with self._told("read"), self._reader.use() as db:
+            return _spent(db, row)
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +22,7 @@ from router_runtime.options import Options, RouteOptions
 from router_runtime.outcome_log import OutcomeLog
 from router_runtime.records import Decision, Feedback, FeedbackSource
 from router_runtime.registry import Registry
+from router_runtime.workers import Workers
 
 T = TypeVar("T")
 
@@ -74,6 +75,7 @@ class Calling(ABC):
         self.engine, self.log = engine, log
         self._user_salt = user_salt
         self._background = Background()
+        self._deciders = Workers("pointsman-decide", os.cpu_count() or 1)
 
     @abstractmethod
     def decide_for(self, messages: Messages, options: Options) -> Decision:
@@ -89,7 +91,7 @@ class Calling(ABC):
 
     async def off_loop(self, decide: Callable[[], T]) -> T:
         """``decide()``, on a thread where an encoder would hold up the event loop; else here, which is quicker."""
-        return await asyncio.to_thread(decide) if self.runs_encoder() else decide()
+        return await self._deciders.run(decide) if self.runs_encoder() else decide()
 
     async def complete(self, messages: Messages, **options: Unpack[CallOptions]) -> Completion:
         """A whole answer of the model that is chosen, or of the next ones where it fails.

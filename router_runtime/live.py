@@ -8,6 +8,7 @@ that it was opened with: where the registry names another one, that is for the n
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +20,13 @@ from router_runtime.hooks import Observer, Swapped, SwapRefused
 from router_runtime.opening import open_for
 from router_runtime.overrides import FILE, read_disabled
 from router_runtime.registry import Registry
+from router_runtime.registry_agents_reader import agent_files
 from router_runtime.registry_reader import load_registry
 from router_runtime.snapshot import Snapshot, make_snapshot
 
 CHECK_EVERY_S = 1.0
 
-_Sources = tuple[Signature, BundleSignature, Signature]
+_Sources = tuple[tuple[object, ...], BundleSignature, Signature]
 
 
 class Live:
@@ -36,6 +38,7 @@ class Live:
         state_dir: Where models are disabled; None = nowhere.
         clock: UTC seconds since the epoch.
         observer: Is told of swaps and refusals.
+        timer: Monotonic seconds, for when to look: a clock that is set back must not hide what changed.
 
     Raises:
         RegistryError: Where the registry is not valid at the start.
@@ -50,20 +53,21 @@ class Live:
         state_dir: Path | None,
         clock: Callable[[], float],
         observer: Observer,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock, self._observer, self._state_dir = clock, observer, state_dir
+        self._clock, self._timer, self._observer, self._state_dir = clock, timer, observer, state_dir
         self._registry_file = registry if isinstance(registry, Path) else None
         self._bundle_folder = bundle if isinstance(bundle, Path) else None
         self._guard = threading.Lock()
         self._refused: set[str] = set()
         self._others = Alternates(registry.parent if isinstance(registry, Path) else None, observer)
-        self._seen = self._signatures()
-        self._registry = load_registry(registry) if isinstance(registry, Path) else registry
+        seen, self._registry = _loaded(registry, None) if isinstance(registry, Path) else ((), registry)
+        self._seen = (seen, *self._signatures()[1:])
         self._bundle = None if bundle is None else open_for(self._registry, bundle)
         self._disabled = read_disabled(state_dir) if state_dir else {}
         self._disabled_everywhere: dict[str, float] = {}
         self._others.follow(self._registry)
-        self._check_at = clock() + CHECK_EVERY_S
+        self._check_at = timer() + CHECK_EVERY_S
         self._snapshot = self._make()
 
     @property
@@ -72,9 +76,10 @@ class Live:
         return self._state_dir
 
     def snapshot(self, now: float) -> Snapshot:
-        """The one to decide by at ``now``; once a second it looks whether a file changed."""
-        if now >= self._check_at:
-            self._check_at = now + CHECK_EVERY_S
+        """The one to decide by at ``now`` (UTC seconds); once a second it looks whether a file changed."""
+        moment = self._timer()
+        if moment >= self._check_at:
+            self._check_at = moment + CHECK_EVERY_S
             if self._signatures() != self._seen or self._others.changed():
                 threading.Thread(target=self.refresh, name="pointsman-reload", daemon=True).start()
         snapshot = self._snapshot
@@ -151,7 +156,8 @@ class Live:
     def _read(self, what: str) -> str:
         """Reads one of the sources; returns its version."""
         if what == "registry" and self._registry_file is not None:
-            self._registry = load_registry(self._registry_file)
+            seen, self._registry = _loaded(self._registry_file, self._registry.agents_dir)
+            self._seen = (seen, *self._seen[1:])
             return self._registry.version
         if what == "bundle" and self._bundle_folder is not None:
             self._bundle = open_for(self._registry, self._bundle_folder)
@@ -168,4 +174,27 @@ class Live:
 
     def _signatures(self) -> _Sources:
         state = self._state_dir / FILE if self._state_dir else None
-        return signature(self._registry_file), bundle_signature(self._bundle_folder), signature(state)
+        registry = _registry_signature(self._registry_file, self._registry.agents_dir)
+        return registry, bundle_signature(self._bundle_folder), signature(state)
+
+
+def _registry_signature(file: Path | None, agents_dir: Path | None) -> tuple[object, ...]:
+    """Changes whenever the registry's file does, or one with an agent."""
+    if file is None:
+        return ()
+    return signature(file), *((path.name, signature(path)) for path in agent_files(agents_dir))
+
+
+def _loaded(file: Path, agents_dir: Path | None) -> tuple[tuple[object, ...], Registry]:
+    """The registry, and the signature of its files before they were read: what is edited meanwhile is news.
+
+    Args:
+        file: The registry's.
+        agents_dir: Where its agents are expected.
+    """
+    while True:
+        seen = _registry_signature(file, agents_dir)
+        registry = load_registry(file)
+        if registry.agents_dir == agents_dir:
+            return seen, registry
+        agents_dir = registry.agents_dir

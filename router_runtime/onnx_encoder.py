@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tokenizers import Tokenizer
 
 from router_runtime.encoder import Vector, normalised
 from router_runtime.errors import ConfigError
+from router_runtime.onnx_weights import file_digest, model_digest
 from router_runtime.scorer import ORT_ERRORS
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -38,7 +38,7 @@ class OnnxEncoder:
 
     def __init__(self, model: Path, tokenizer: Path, max_tokens: int = 512) -> None:
         self._max_tokens = max_tokens
-        self._fingerprint = f"onnx-{_sha256(model)}-{_sha256(tokenizer)}-{max_tokens}"
+        self._fingerprint = f"onnx-{_told(model_digest, model)}-{_told(file_digest, tokenizer)}-{max_tokens}"
         self._guard = threading.Lock()  # one text at a time: padding is a state of the tokenizer
         self._tokenizer = _tokenizer(tokenizer, max_tokens)
         self._session = _session(model)
@@ -48,7 +48,7 @@ class OnnxEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the model and of the tokenizer, and where texts are cut."""
+        """sha256 of the model (with the files of its weights) and of the tokenizer, and where texts are cut."""
         return self._fingerprint
 
     @cached_property
@@ -61,7 +61,7 @@ class OnnxEncoder:
         """float32 [n, dims], each row of length 1; zeros for texts without a token.
 
         Raises:
-            ConfigError: The model fails on its input.
+            ConfigError: The model fails on its input, or gives numbers that are not finite.
         """
         rows = [self._run(texts[start : start + _BATCH]) for start in range(0, len(texts), _BATCH)]
         return normalised(np.concatenate(rows)) if rows else np.zeros((0, self.dims), dtype=np.float32)
@@ -77,7 +77,10 @@ class OnnxEncoder:
             "attention_mask": [one.attention_mask for one in found],
             "token_type_ids": [one.type_ids for one in found],
         }
-        return self._vectors({name: np.array(rows, dtype=np.int64) for name, rows in columns.items()})
+        vectors = self._vectors({name: np.array(rows, dtype=np.int64) for name, rows in columns.items()})
+        if not np.isfinite(vectors).all():  # weights of 16 bits overflow on some texts
+            raise ConfigError("encoder: the model gives numbers that are not finite")
+        return vectors
 
     def _vectors(self, given: Mapping[str, npt.NDArray[np.int64]]) -> Vector:
         try:
@@ -98,13 +101,13 @@ def pooled(out: npt.NDArray[np.float32], mask: npt.NDArray[np.int64]) -> Vector:
     if out.ndim != 3 or out.shape[:2] != mask.shape:
         raise ConfigError(f"encoder: the model's first output has the shape {out.shape}, expected [n, tokens, dims]")
     counts = np.maximum(mask.sum(axis=1, keepdims=True), 1)
-    return np.asarray((out * mask[:, :, None]).sum(axis=1) / counts, dtype=np.float32)
+    with np.errstate(invalid="ignore"):  # what is not finite is told by whoever asked
+        return np.asarray((out * mask[:, :, None]).sum(axis=1) / counts, dtype=np.float32)
 
 
-def _sha256(path: Path) -> str:
+def _told(digest: Callable[[Path], str], path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest(path)
     except OSError as error:
         raise ConfigError(f"encoder: {path.name} cannot be read: {error.strerror}") from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from router_runtime.bundle import Bundle, open_bundle
 from router_runtime.encoder import Encoder, TextEncoder
 from router_runtime.errors import ConfigError
+from router_runtime.onnx_weights import weight_files
 from router_runtime.registry import Registry
 from router_runtime.registry_agents import OnnxEncoderEntry
 
@@ -44,7 +45,8 @@ def open_local(entry: OnnxEncoderEntry) -> Encoder:
     """
     if find_spec("tokenizers") is None:
         raise ConfigError("tokenizers is not installed; add it with: pip install 'pointsman[encoder]'")
-    return _opened(entry, _state(entry.onnx), _state(entry.tokenizer))
+    state = _state(entry.onnx)
+    return _opened(entry, state, *(_state(path) for path in (entry.tokenizer, *_weights(entry.onnx, state))))
 
 
 def _state(path: str) -> tuple[int, int, int] | None:
@@ -53,6 +55,14 @@ def _state(path: str) -> tuple[int, int, int] | None:
     except (OSError, ValueError):
         return None  # the encoder says what is wrong with it
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+@lru_cache(4)
+def _weights(onnx: str, _: tuple[int, int, int] | None) -> tuple[str, ...]:
+    try:
+        return tuple(str(path) for path in weight_files(Path(onnx)))
+    except OSError:
+        return ()
 
 
 @lru_cache(4)

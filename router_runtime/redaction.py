@@ -4,14 +4,16 @@ Every hit becomes a fixed marker in brackets. What is found goes by its form alo
 words stay; and a number or an identifier that merely looks like one goes too (a date with blanks, a checksum, a UUID).
 It errs on that side on purpose: a kept text is for people to read. Features for the learner are made of the original.
 
-The time is linear in the length of the text: every repetition has a bound, and none can begin inside another.
+The time is linear in the length of the text: every repetition has a bound, and none can begin inside another. Long
+texts are gone through in steps (``substitution.py``): a rule's shortest hit fits in ``REACH`` characters.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from ipaddress import ip_address
+
+from router_runtime.substitution import Replacement, substitute
 
 EMAIL, PHONE, NUMBER, CARD, ACCOUNT, IP, SECRET = (
     "[email]",
@@ -28,13 +30,11 @@ _PHONE_DIGITS = (8, 15)
 _CARD_DIGITS = (13, 19)
 _DATE_OR_DECIMAL = re.compile(r"(?:\d{4}-\d{2}-\d{2}|\d+\.\d+)\Z")
 
-_Replacement = str | Callable[[re.Match[str]], str]
-
 
 def redact(text: str) -> str:
     """``text`` with markers in place of what looks private."""
     for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
+        text = substitute(pattern, replacement, text)
     return text
 
 
@@ -72,7 +72,7 @@ _MARKER = rf"(?:{'|'.join(re.escape(one) for one in (EMAIL, PHONE, NUMBER, CARD,
 _KEY = "[A-Z ]{0,30}PRIVATE KEY(?: BLOCK)?-----"
 _BETWEEN_DIGITS = " ()./\u00a0\u2009\u202f\u2010-\u2013-"
 _HEX = "0-9A-Fa-f"
-_RULES: tuple[tuple[re.Pattern[str], _Replacement], ...] = (
+_RULES: tuple[tuple[re.Pattern[str], Replacement], ...] = (
     # a private key up to its end; where that is cut off, its lines
     (
         re.compile(
@@ -115,7 +115,7 @@ _RULES: tuple[tuple[re.Pattern[str], _Replacement], ...] = (
         SECRET,
     ),
     (re.compile(r"(?<![\w.%+-])[\w.%+-]{1,256}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}"), EMAIL),
-    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"), SECRET),  # JSON web tokens
+    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}(?:\.[\w-]*){0,2}"), SECRET),  # JSON web tokens, or what begins like one
     # long mixes of letters and digits: keys of other makers, checksums
     (re.compile(r"(?<![\w-])(?=[A-Za-z_-]{0,64}\d)(?=[\d_-]{0,64}[A-Za-z])[A-Za-z0-9_-]{32,}"), SECRET),
     (re.compile(r"(?<![\w-])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![\w-])"), ACCOUNT),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import Literal
 
 from router_runtime.errors import UnknownModelError
@@ -270,10 +271,11 @@ class Registry:
     Args:
         labels: label → model → weight (≥ 0), for capability-first and the static table.
         names: Every name and alias → the model's name.
-        version: Short sha256 of the file.
+        version: Short sha256 of the file, and of those of ``agents_dir``.
         state: URL of the Redis that replicas share; None = each process for itself.
         canary: The share of another bundle, or None.
         agents: By name.
+        agents_dir: Folder of files with one agent each; None = there is none.
         dispatch: How a task that names no agent gets one.
         memory_encoder: What makes the vectors of the memory; None = the one that needs no network.
         encoder: Reads requests for bundles that were trained with it; None = bundles read words alone.
@@ -291,6 +293,7 @@ class Registry:
     state: str | None = field(default=None, repr=False)
     canary: CanaryEntry | None = None
     agents: Mapping[str, AgentEntry] = field(default_factory=dict)
+    agents_dir: Path | None = None
     dispatch: DispatchEntry = field(default_factory=DispatchEntry)
     memory_encoder: EndpointEncoderEntry | OnnxEncoderEntry | None = None
     encoder: OnnxEncoderEntry | None = None

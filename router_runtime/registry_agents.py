@@ -41,7 +41,7 @@ class AgentEntry:
         labels: Labels and domains that it is for.
         intent: Declared with its requests where the caller declares none.
         tiers: Who may use it; None = all.
-        tools: Names of tools that it may be offered; None = all.
+        tools: Names of tools that it may be offered; those without a name go by their type; None = all.
         budgets: (window, USD or None, tokens or None), for all of its calls together.
         memory: Its share in the memory.
     """

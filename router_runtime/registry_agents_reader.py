@@ -25,6 +25,19 @@ Resolve = Callable[[str, Value], str]
 Budgets = Callable[[Section], tuple[tuple[str, float | None, int | None], ...]]
 
 
+def agents_folder(top: Section) -> Path | None:
+    """What ``agents_dir:`` names (beside the registry's file); None where it stands not there."""
+    if "agents_dir" not in top:
+        return None
+    place = top.get("agents_dir")
+    return Path(place.file).parent / place.text("agents_dir")
+
+
+def agent_files(folder: Path | None) -> list[Path]:
+    """The files with an agent each, sorted."""
+    return [] if folder is None else sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
+
+
 class AgentReader:
     """Reads agents against the names that the rest of the registry defines.
 
@@ -44,9 +57,9 @@ class AgentReader:
             RegistryError: An entry is not valid, or one name stands twice.
         """
         found = {name: self.one(name, value) for name, value in top.named("agents")}
-        if "agents_dir" in top:
+        folder = agents_folder(top)
+        if folder is not None:
             place = top.get("agents_dir")
-            folder = Path(place.file).parent / place.text("agents_dir")
             for name, entry in self.folder(folder, place).items():
                 if name in found:
                     raise place.error(f"the agent {name!r} stands in agents and in the folder {folder.name}")
@@ -58,7 +71,7 @@ class AgentReader:
         if not folder.is_dir():
             raise place.error(f"agents_dir names no folder: {folder.name!r}")
         found = {}
-        for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
+        for path in agent_files(folder):
             try:
                 data = path.read_bytes()
             except OSError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, fields
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +32,14 @@ from router_runtime.registry import (
     Registry,
     TierEntry,
 )
-from router_runtime.registry_agents_reader import AgentReader, read_dispatch, read_encoder, read_local_encoder
+from router_runtime.registry_agents import AgentEntry
+from router_runtime.registry_agents_reader import (
+    AgentReader,
+    agents_folder,
+    read_dispatch,
+    read_encoder,
+    read_local_encoder,
+)
 from router_runtime.registry_yaml import Section, Value, did_you_mean, mapping, parse_yaml
 
 T = TypeVar("T")
@@ -71,6 +79,7 @@ def parse_registry(data: bytes, file: str = "registry.yaml") -> Registry:
     refer = _Reference(names)
     tiers = _entries(top, "tiers", lambda name, value: _tier(name, value, refer))
     intents = _entries(top, "intents", lambda name, value: _intent(name, value, refer))
+    folder, agents = agents_folder(top), AgentReader(refer.one, _agent_budgets, tiers, intents).section(top)
     return Registry(
         providers=providers,
         models=models,
@@ -80,14 +89,21 @@ def parse_registry(data: bytes, file: str = "registry.yaml") -> Registry:
         policy=_policy(top, refer),
         experiments=_entries(top, "experiments", lambda name, value: _experiment(name, value, refer, tiers)),
         names=names,
-        version=hashlib.sha256(data).hexdigest()[:12],
+        version=_version(data, () if folder is None else agents.values()),
         state=_state(top),
         canary=_canary(top),
-        agents=AgentReader(refer.one, _agent_budgets, tiers, intents).section(top),
+        agents=agents,
+        agents_dir=folder,
         dispatch=read_dispatch(top),
         memory_encoder=read_encoder(top, providers),
         encoder=read_local_encoder(top.get("encoder"), "encoder") if "encoder" in top else None,
     )
+
+
+def _version(data: bytes, elsewhere: Iterable[AgentEntry]) -> str:
+    """Of the file, and of the agents that stand in others."""
+    told = "".join(json.dumps(asdict(entry), default=sorted) for entry in elsewhere)
+    return hashlib.sha256(data + told.encode()).hexdigest()[:12]
 
 
 def _agent_budgets(section: Section) -> tuple[tuple[str, float | None, int | None], ...]:

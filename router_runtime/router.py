@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,20 +25,20 @@ from router_runtime.execution import Engine
 from router_runtime.experiments import enroll
 from router_runtime.exploring import Explorer
 from router_runtime.features import Features, extract
-from router_runtime.filters import HealthView, estimate_tokens, fit_context, needed_capabilities
+from router_runtime.filters import HealthView, estimate_tokens, fit_context
 from router_runtime.hooks import Bell, DeadlineMissed, Decided, Observer, PredictionFailed, RouterEvent
 from router_runtime.keeping import WITH_FEATURES, LogPrompts, kept_features, kept_text
 from router_runtime.live import Live
 from router_runtime.messages import Messages, Request, read_request
+from router_runtime.needs import needs_of
 from router_runtime.options import Options, RouteOptions
 from router_runtime.outcome_log import OutcomeLog, open_log
 from router_runtime.overrides import default_state_dir
 from router_runtime.providers.catalog import adapter
 from router_runtime.records import Attempt, Decision, uuid7
-from router_runtime.registry import CAPABILITIES, IntentEntry, Registry
+from router_runtime.registry import IntentEntry, Registry
 from router_runtime.registry_reader import DEFAULT_REGISTRY
-from router_runtime.registry_yaml import did_you_mean
-from router_runtime.snapshot import Needs, Plan, Snapshot, View, Wish
+from router_runtime.snapshot import Plan, Snapshot, View, Wish
 from router_runtime.state import SharedState
 
 _USUAL_STATE: Any = object()
@@ -56,7 +56,7 @@ class RouterSettings:
 
     Args:
         clock: UTC seconds since the epoch.
-        timer: Monotonic seconds, for the deadline.
+        timer: Monotonic seconds, for the deadline and for when to look at files.
         seed: Makes ids and draws repeatable; None = from the system.
         health: Live health of the providers; None = the engine's.
         engine: Carries out calls; None = one with the usual settings.
@@ -165,6 +165,7 @@ class Router(Calling):
             None if folder is None else Path(folder),
             chosen.clock,
             observe,
+            chosen.timer,
         )
         shared = _shared(given_state, live.snapshot(chosen.clock()).registry.state, observe, chosen.clock)
         router = cls(live, chosen if shared is None else _sharing(chosen, shared))
@@ -285,7 +286,7 @@ class Router(Calling):
             messages, tools=options.tools, response_format=options.response_format, intent=options.intent
         )
         intent = None if options.intent is None else snapshot.intent(options.intent, strict=options.strict_intent)
-        view = snapshot.view(_needs(snapshot, request, intent, options))
+        view = snapshot.view(needs_of(snapshot.registry, request, intent, options))
         if not view.names:
             raise NoCandidateError(view.filtered)
         plan = snapshot.plan(_wish(options, intent))
@@ -427,39 +428,6 @@ def _joined(own: Callable[[Attempt], object], log: Callable[[Attempt], object]) 
         log(attempt)
 
     return tell
-
-
-def _needs(snapshot: Snapshot, request: Request, intent: IntentEntry | None, options: Options) -> Needs:
-    """Checks names against the registry.
-
-    Raises:
-        ConfigError: For an unknown tier or model.
-    """
-    registry = snapshot.registry
-    if options.tier is not None and options.tier not in registry.tiers:
-        raise ConfigError(f"no tier {options.tier!r} in the registry{did_you_mean(options.tier, registry.tiers)}")
-    models: tuple[str, ...] | None = None
-    if options.model != "auto" or options.order or options.models is not None:
-        models = _allowed(registry, options)
-    needed = needed_capabilities(request, intent)
-    if options.capabilities:
-        needed = _with_asked(needed, options.capabilities)
-    return Needs(needed, options.tier, models)
-
-
-def _allowed(registry: Registry, options: Options) -> tuple[str, ...]:
-    """The models that all that the caller says of models leaves over, sorted."""
-    one = None if options.model == "auto" else (options.model,)
-    lists = [names for names in (one, options.order or None, options.models) if names is not None]
-    return tuple(sorted(set.intersection(*({registry.model(name).name for name in names} for names in lists))))
-
-
-def _with_asked(needed: tuple[str, ...], asked: Sequence[str]) -> tuple[str, ...]:
-    """Raises ConfigError for a capability that nobody knows."""
-    for name in asked:
-        if name not in CAPABILITIES:
-            raise ConfigError(f"no capability {name!r}{did_you_mean(name, CAPABILITIES)}")
-    return tuple(name for name in CAPABILITIES if name in needed or name in asked)
 
 
 def _wish(options: Options, intent: IntentEntry | None) -> Wish:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Unpack, cast
 
 from router_runtime.agents.matching import Task, refusal
+from router_runtime.agents.reading import tools_of
 from router_runtime.agents.roster import Roster
 from router_runtime.budgets import Limit
 from router_runtime.calling import CallOptions
@@ -79,6 +81,7 @@ class Agent:
         registry = self._roster.calling.current_registry()
         route = {key: value for key, value in given.items() if key in Options._fields and key not in _OWN}
         task = self._roster.read(messages, Options(**route))
+        task = replace(task, tools=task.tools | tools_of(given.get("extra") or {}))
         entry, dist = self._entry(registry, task)
         chosen = {key: value for key, value in given.items() if key not in _OWN}
         chosen |= {"agent": entry.name, "agent_dist": dist}
@@ -93,7 +96,7 @@ class Agent:
         if self.name is None:
             choice = self._roster.choose(registry, task)
             return registry.agents[choice.name], choice.dist
-        entry = self._roster.entry(self.name)
+        entry = self._roster.entry(self.name, registry)
         reason = refusal(registry, entry, task)
         if reason is not None:
             raise ConfigError(f"the agent {entry.name!r} {reason}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -47,6 +47,7 @@ class Task:
         capabilities: That a model must have.
         tier: Of the caller.
         tools: Names of the tools that the request offers.
+        closed: Reason by model that cannot serve it now: disabled, not in the tier, or unable.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Task:
     capabilities: frozenset[str] = frozenset()
     tier: str | None = None
     tools: frozenset[str] = frozenset()
+    closed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def domain(self) -> str:
@@ -90,7 +92,11 @@ def choose(registry: Registry, task: Task, history: History, turns: Turns, seed:
     Raises:
         NoCandidateError: No agent may take it; holds the reason of each.
     """
-    refused = {name: reason for name, entry in registry.agents.items() if (reason := refusal(registry, entry, task))}
+    refused = {
+        name: reason
+        for name, entry in registry.agents.items()
+        if (reason := refusal(registry, entry, task) or _lack(registry, entry, task))
+    }
     names = [name for name in registry.agents if name not in refused]
     if not names:
         raise NoCandidateError(refused or {"agents": "the registry lists none"})
@@ -114,10 +120,22 @@ def refusal(registry: Registry, entry: AgentEntry, task: Task) -> str | None:
         return f"is for the tiers {', '.join(sorted(entry.tiers))}"
     if entry.tools is not None and (others := task.tools - entry.tools):
         return f"may not use the tool {sorted(others)[0]!r}"
-    models = (*entry.models, *entry.fallbacks) or tuple(registry.models)
-    if not any(task.capabilities <= registry.models[name].capabilities for name in models):
+    if not any(task.capabilities <= registry.models[name].capabilities for name in _models(registry, entry)):
         return f"none of its models can do {', '.join(sorted(task.capabilities))}"
     return None
+
+
+def _lack(registry: Registry, entry: AgentEntry, task: Task) -> str | None:
+    """Why no model can serve ``task`` for ``entry`` now, without their names; None where one can."""
+    reasons = {task.closed.get(name) for name in _models(registry, entry)}
+    if None in reasons:
+        return None
+    told = sorted((one for one in reasons if one), key=lambda one: (not one.startswith("disabled"), one))
+    return f"{', '.join(told)} (its models)"
+
+
+def _models(registry: Registry, entry: AgentEntry) -> tuple[str, ...]:
+    return (*entry.models, *entry.fallbacks) or tuple(registry.models)
 
 
 def _scores(registry: Registry, names: Sequence[str], task: Task, history: History) -> dict[str, float]:

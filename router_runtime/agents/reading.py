@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,15 @@ import numpy as np
 from router_runtime.agents.matching import Task
 from router_runtime.errors import PredictionError
 from router_runtime.features import extract
-from router_runtime.filters import needed_capabilities
 from router_runtime.messages import Messages, Request, read_request
+from router_runtime.needs import needs_of
 from router_runtime.options import Options
 from router_runtime.snapshot import Snapshot
+
+UNNAMED = "(without a name)"
+_LISTS = ("tools", "functions")
+_FIELDS = ("web_search_options", "search_parameters", "mcp_servers", "plugins")
+"""Fields of OpenAI, xAI, Anthropic and OpenRouter that give a model tools of the provider's, or of others'."""
 
 
 def task_of(snapshot: Snapshot, messages: Messages, options: Options) -> Task:
@@ -21,12 +26,13 @@ def task_of(snapshot: Snapshot, messages: Messages, options: Options) -> Task:
 
     Raises:
         RequestError: The messages cannot be read.
-        ConfigError: A strict intent is unknown.
+        ConfigError: A tier or a capability is unknown, or a strict intent.
     """
     intent = None if options.intent is None else snapshot.intent(options.intent, strict=options.strict_intent)
     request = read_request(
         messages, tools=options.tools, response_format=options.response_format, intent=options.intent
     )
+    needs = needs_of(snapshot.registry, request, intent, options)
     domains, complexity = _predicted(snapshot, request)
     if intent is not None:
         domains |= dict.fromkeys(intent.labels, 1.0)  # what was declared is certain
@@ -35,9 +41,10 @@ def task_of(snapshot: Snapshot, messages: Messages, options: Options) -> Task:
         domains=domains,
         complexity=complexity,
         signals=_signals(request, options),
-        capabilities=frozenset(needed_capabilities(request, intent)),
+        capabilities=frozenset(needs.capabilities),
         tier=options.tier,
-        tools=frozenset(_names(options.tools or ())),
+        tools=tools_of({"tools": options.tools}),
+        closed=snapshot.view(needs).filtered,
     )
 
 
@@ -60,11 +67,16 @@ def _signals(request: Request, options: Options) -> frozenset[str]:
     return frozenset((*options.labels, *(label for label, count in shown.items() if count)))
 
 
-def _names(tools: Sequence[Any]) -> Iterator[str]:
-    """Names of offered tools in OpenAI's or Anthropic's shape; others have none."""
-    for tool in tools:
-        if isinstance(tool, Mapping):
-            inner = tool.get("function", tool)
-            name = inner.get("name") if isinstance(inner, Mapping) else None
-            if isinstance(name, str):
-                yield name
+def tools_of(body: Mapping[str, Any]) -> frozenset[str]:
+    """The tools that a body offers a model, in any provider's way."""
+    names = {name for field in _LISTS for tool in body.get(field) or () for name in _names(tool)}
+    return frozenset(names | {field for field in _FIELDS if body.get(field) is not None})
+
+
+def _names(tool: Any) -> Iterator[str]:
+    """All that a tool calls itself, wherever a provider may read its name; its type where it has none."""
+    said = tool if isinstance(tool, Mapping) else {}
+    inner = [said, *(said[kind] for kind in ("function", "custom") if isinstance(said.get(kind), Mapping))]
+    found = [one["name"] for one in inner if "name" in one] or [said.get("type")]
+    for name in found:
+        yield name if isinstance(name, str) else UNNAMED

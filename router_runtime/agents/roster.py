@@ -32,13 +32,13 @@ class Roster:
     def __iter__(self) -> Iterator[AgentEntry]:
         return iter(self.calling.current_registry().agents.values())
 
-    def entry(self, name: str) -> AgentEntry:
-        """The definition of ``name``.
+    def entry(self, name: str, registry: Registry | None = None) -> AgentEntry:
+        """The definition of ``name`` in ``registry``; None = the one in force.
 
         Raises:
             UnknownModelError: The registry lists no such agent; names the one meant.
         """
-        agents = self.calling.current_registry().agents
+        agents = (registry or self.calling.current_registry()).agents
         if name not in agents:
             raise UnknownModelError(f"no agent {name[:100]!r}{did_you_mean(name[:100], agents)}")
         return agents[name]

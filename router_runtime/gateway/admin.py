@@ -15,7 +15,7 @@ from starlette.routing import Route
 from router_runtime.budgets import limits_for
 from router_runtime.errors import BundleError, GatewayRefusal
 from router_runtime.flags import PREFIX, flag_state, switch_name, switched
-from router_runtime.gateway.reading import refuse, text
+from router_runtime.gateway.reading import refuse, refuse_others, text
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import Json, read_json
 from router_runtime.hooks import RouterEvent, Swapped, SwapRefused
@@ -65,7 +65,7 @@ def routes(service: Service) -> list[Route]:
         return Json(await asyncio.to_thread(status_of, service, journal))
 
     async def disable(request: Request) -> Json:
-        seconds = _seconds(await _body(request))
+        seconds = _seconds(await _body(request, "for"))
         return Json(await asyncio.to_thread(_disable, service, _named(request), seconds))
 
     async def enable(request: Request) -> Json:
@@ -82,7 +82,7 @@ def routes(service: Service) -> list[Route]:
         return Json(document, 409 if refused else 200)
 
     async def swap(request: Request) -> Json:
-        await asyncio.to_thread(_swap, service, await _body(request))
+        await asyncio.to_thread(_swap, service, await _body(request, "path"))
         return Json(_serving(service))
 
     return [
@@ -223,9 +223,12 @@ def _swap(service: Service, body: dict[str, Any]) -> None:
         raise GatewayRefusal(str(error), status=409, code="bundle_refused", param="path") from error
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def _body(request: Request, field: str) -> dict[str, Any]:
+    """The body, which holds nothing but ``field``, and may be left out."""
     data = await request.body()
-    return read_json(data) if data else {}
+    body = read_json(data) if data else {}
+    refuse_others(body, (field,))
+    return body
 
 
 def _seconds(body: dict[str, Any]) -> float | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -10,10 +11,10 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from router_runtime.calling import CallOptions
-from router_runtime.errors import GatewayRefusal, UnknownModelError
+from router_runtime.errors import NoCandidateError, UnknownModelError
 from router_runtime.gateway.asking import options_of
-from router_runtime.gateway.auth import Caller
-from router_runtime.gateway.reading import refuse
+from router_runtime.gateway.auth import Caller, open_agents
+from router_runtime.gateway.reading import refuse, refuse_others
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import Json, read_json
 from router_runtime.messages import Messages
@@ -26,8 +27,8 @@ def routes(service: Service) -> list[Route]:
     """The endpoints."""
 
     def rows(caller: Caller) -> dict[str, dict[str, Any]]:
-        agents = service.router.current_registry().agents
-        return {name: _row(entry) for name, entry in agents.items() if is_open_to(entry, caller)}
+        registry = service.router.current_registry()
+        return {name: _row(registry.agents[name]) for name in open_agents(registry, caller)}
 
     async def listed(request: Request) -> Json:
         return Json({"object": "list", "data": list(rows(request.state.caller).values())})
@@ -40,15 +41,17 @@ def routes(service: Service) -> list[Route]:
 
     async def match(request: Request) -> Json:
         body = read_json(await request.body())
-        if unknown := set(body) - {"messages", "tier", "intent"}:
-            raise GatewayRefusal(f"no field {sorted(unknown)[0][:100]!r}", status=400, code="unknown_field")
+        refuse_others(body, ("messages", "tier", "intent"))
         registry, caller = service.router.current_registry(), request.state.caller
         options = options_of({**body, "model": "auto"}, caller, registry, service.clock())
         messages = body.get("messages")
         if not isinstance(messages, str | list):
             raise refuse("messages", "a text or a list of messages")
         tier, intent = options["tier"], options.get("intent")
-        choice = await service.router.off_loop(lambda: service.router.agents.match(messages, tier=tier, intent=intent))
+        with service.limits.place(caller), _hiding_agents(service.router, caller):
+            choice = await service.router.off_loop(
+                lambda: service.router.agents.match(messages, tier=tier, intent=intent)
+            )
         visible = rows(caller)
         refused = {name: reason for name, reason in choice.refused.items() if name in visible}
         return Json({**asdict(choice), "refused": refused})
@@ -60,12 +63,7 @@ def routes(service: Service) -> list[Route]:
     ]
 
 
-def is_open_to(entry: AgentEntry, caller: Caller) -> bool:
-    """Whether the caller's key opens a tier that the agent is for; a key without tiers may name any."""
-    return entry.tiers is None or not caller.tiers or bool(entry.tiers & set(caller.tiers))
-
-
-def prepared(router: Router, messages: Any, options: Mapping[str, Any]) -> tuple[Messages, CallOptions]:
+def prepared(router: Router, messages: Any, options: Mapping[str, Any], caller: Caller) -> tuple[Messages, CallOptions]:
     """What the router is asked: as given, or on behalf of the agent that ``options["agent"]`` names.
 
     Raises:
@@ -79,7 +77,19 @@ def prepared(router: Router, messages: Any, options: Mapping[str, Any]) -> tuple
     if not isinstance(messages, str | list):
         raise refuse("messages", "a text or a list of messages")
     others = {key: value for key, value in options.items() if key != "agent"}
-    return router.agent(name).options(messages, others)
+    with _hiding_agents(router, caller):
+        return router.agent(name).options(messages, others)
+
+
+@contextmanager
+def _hiding_agents(router: Router, caller: Caller) -> Iterator[None]:
+    """Takes out of the refusal of all agents those that the caller may not list."""
+    try:
+        yield
+    except NoCandidateError as error:
+        known = open_agents(router.current_registry(), caller)
+        told = {name: reason for name, reason in error.filtered.items() if name in known}
+        raise NoCandidateError(told or {"agents": "none is open to this key"}) from None
 
 
 def _row(entry: AgentEntry) -> dict[str, Any]:

@@ -46,12 +46,9 @@ class Answering:
         turn = Turn(self, caller, send)
         try:
             body = await receive.read()
-            self.service.limits.enter(caller)
-            try:
+            with self.service.limits.place(caller):
                 async with Watch(receive.connection):
                     await turn.run(read_json(body))
-            finally:
-                self.service.limits.leave(caller)
         except PointsmanError as error:
             await turn.fail(error)
         except ClientGone:
@@ -85,7 +82,8 @@ class Turn:
         asked = self._form.read(body)
         self._streamed = asked.streamed
         given = options_of(asked.chat, self._caller, router.current_registry(), service.clock())
-        messages, options = await router.off_loop(lambda: prepared(router, asked.chat.get("messages"), given))
+        said, caller = asked.chat.get("messages"), self._caller
+        messages, options = await router.off_loop(lambda: prepared(router, said, given, caller))
         if asked.streamed:
             stream = await router.off_loop(lambda: router.stream(messages, **options))
             try:
@@ -140,12 +138,14 @@ class Turn:
         batches = aiter(stream.batches)
         first: Sequence[StreamItem] = await anext(batches, ())
         encoder = await self._begin(asked, stream)
+        data = encoder.begin()
         try:
-            data = encoder.begin() + encoder.feed(_chunks(first))
+            data += encoder.feed(_chunks(first))
             async for items in batches:
                 if data:
                     await self._send({"type": "http.response.body", "body": data, "more_body": True})
-                data = encoder.feed(_chunks(items))
+                    data = b""  # where the next ones fail, this must not be sent again
+                data += encoder.feed(_chunks(items))
             data += encoder.end()
         except PointsmanError as error:
             problem = self._service.problem(error)

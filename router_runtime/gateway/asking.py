@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from router_runtime.calling import CallOptions
 from router_runtime.errors import GatewayRefusal, UnknownModelError
-from router_runtime.gateway.auth import Caller
+from router_runtime.gateway.auth import LOCAL, Caller, open_agents
 from router_runtime.policy_settings import STRATEGIES
 from router_runtime.pricing import price_at
 from router_runtime.registry import CAPABILITIES, LATENCY_NEEDS, Registry
@@ -52,7 +52,7 @@ def options_of(body: Mapping[str, Any], caller: Caller, registry: Registry, now:
         GatewayRefusal: An extra of the wrong shape, or a tier that the key does not open.
         UnknownModelError: No such model, strategy or intent.
     """
-    options = model_options(body.get("model"), registry)
+    options = model_options(body.get("model"), registry, caller)
     options |= _extras(body, caller, registry, now)
     options |= {name: body[name] for name in ("tools", "response_format") if body.get(name) is not None}
     user = options.get("user", body.get("user"))
@@ -63,7 +63,7 @@ def options_of(body: Mapping[str, Any], caller: Caller, registry: Registry, now:
     return cast(CallOptions, options)
 
 
-def model_options(model: Any, registry: Registry) -> dict[str, Any]:
+def model_options(model: Any, registry: Registry, caller: Caller = LOCAL) -> dict[str, Any]:
     """What ``model`` asks for: a choice (``auto``…), an intent's, an agent's, or one model without a choice.
 
     Raises:
@@ -85,11 +85,11 @@ def model_options(model: Any, registry: Registry) -> dict[str, Any]:
     if model.startswith("agent/"):
         name = model.removeprefix("agent/")
         if name != "auto" and name not in registry.agents:
-            raise UnknownModelError(f"no agent {name[:100]!r}{did_you_mean(name[:100], registry.agents)}")
+            raise UnknownModelError(f"no agent {name[:100]!r}{did_you_mean(name[:100], open_agents(registry, caller))}")
         return {"agent": name}
     if model not in registry.names:
         known = [*registry.names, *AUTO, *(f"intent/{intent}" for intent in registry.intents)]
-        known += [f"agent/{agent}" for agent in registry.agents]
+        known += [f"agent/{agent}" for agent in open_agents(registry, caller)]
         raise UnknownModelError(f"no model or alias {model[:100]!r}{did_you_mean(model[:100], known)}")
     return {"model": model}
 

@@ -9,6 +9,8 @@ from decimal import Decimal
 from router_runtime.budgets import Limit
 from router_runtime.errors import GatewayRefusal
 from router_runtime.gateway.keys import KeyRecord, Keys
+from router_runtime.registry import Registry
+from router_runtime.registry_agents import AgentEntry
 
 #: Paths that need no key.
 OPEN = frozenset({"/health", "/ready", "/openapi.json"})
@@ -46,6 +48,16 @@ class Caller:
 
 LOCAL = Caller("local", admin=True)
 """Everyone, where the gateway was started with ``--insecure-local``."""
+
+
+def is_open_to(entry: AgentEntry, caller: Caller) -> bool:
+    """Whether the caller's key opens a tier that the agent is for; a key without tiers may name any."""
+    return entry.tiers is None or not caller.tiers or bool(entry.tiers & set(caller.tiers))
+
+
+def open_agents(registry: Registry, caller: Caller) -> list[str]:
+    """Names of the agents that the caller may use, and hear of."""
+    return [name for name, entry in registry.agents.items() if is_open_to(entry, caller)]
 
 
 def is_open(path: str) -> bool:

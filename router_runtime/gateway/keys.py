@@ -81,22 +81,24 @@ class Keys:
     Args:
         folder: Where the file is.
         clock: UTC seconds since the epoch.
+        timer: Monotonic seconds, for when to look: a clock that is set back must not keep a revoked key alive.
 
     Raises:
         StoreError: Where the file is there but cannot be read.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        self._folder, self._clock = folder, clock
+    def __init__(
+        self, folder: Path, clock: Callable[[], float] = time.time, timer: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._folder, self._clock, self._timer = folder, clock, timer
         self._seen = _signature(folder / FILE)
         self._records = read_keys(folder)
-        self._check_at = clock() + CHECK_EVERY_S
+        self._check_at = timer() + CHECK_EVERY_S
 
     def find(self, key: str) -> KeyRecord | None:
         """The record of a whole key; None where there is none. Expiry and revocation are the caller's to ask."""
-        now = self._clock()
-        if now >= self._check_at:
-            self._refresh(now)
+        if self._timer() >= self._check_at:
+            self._refresh()
         match = _KEY.fullmatch(key)
         record = self._records.get(match[1]) if match else None
         salt, expected = (record.salt, record.digest) if record else ("00", _NOBODY)
@@ -109,8 +111,8 @@ class Keys:
         now = self._clock()
         return all(record.refusal(now) is not None for record in self._records.values())
 
-    def _refresh(self, now: float) -> None:
-        self._check_at = now + CHECK_EVERY_S
+    def _refresh(self) -> None:
+        self._check_at = self._timer() + CHECK_EVERY_S
         signature = _signature(self._folder / FILE)
         if signature == self._seen:
             return

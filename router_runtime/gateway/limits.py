@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from router_runtime.errors import GatewayRefusal
 from router_runtime.gateway.auth import Caller
@@ -52,8 +53,9 @@ class Limits:
         else:
             self._rates.overdraw(name, caller.tokens_per_minute, tokens)
 
-    def enter(self, caller: Caller) -> None:
-        """Takes a place among the requests that are being answered; give it back with :meth:`leave`.
+    @contextmanager
+    def place(self, caller: Caller) -> Iterator[None]:
+        """A place among the requests that are being answered.
 
         Raises:
             GatewayRefusal: 503 where the gateway is full, 429 where the key is.
@@ -64,13 +66,13 @@ class Limits:
             raise GatewayRefusal("too many requests at a time", status=429, code="too_many_at_once", retry_after=1.0)
         self.active += 1
         self._by_key[caller.key_id] += 1
-
-    def leave(self, caller: Caller) -> None:
-        """Gives a place back."""
-        self.active -= 1
-        self._by_key[caller.key_id] -= 1
-        if not self._by_key[caller.key_id]:
-            del self._by_key[caller.key_id]
+        try:
+            yield
+        finally:
+            self.active -= 1
+            self._by_key[caller.key_id] -= 1
+            if not self._by_key[caller.key_id]:
+                del self._by_key[caller.key_id]
 
     async def _check(self, key_id: str, what: str, per_minute: int, take: int) -> None:
         name = f"{key_id}/{what}"

@@ -3,47 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+import logging
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from router_runtime.errors import GatewayRefusal, StoreError, UnknownModelError
-from router_runtime.gateway.agents_api import is_open_to
-from router_runtime.gateway.auth import Caller
-from router_runtime.gateway.reading import refuse, text, truth
+from router_runtime.errors import GatewayRefusal, PointsmanError, UnknownModelError
+from router_runtime.gateway.auth import Caller, is_open_to, open_agents
+from router_runtime.gateway.reading import refuse, refuse_others, text, truth
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import Json, read_json
 from router_runtime.memory import Found, Memory
 from router_runtime.memory.memory import DEPTH
-from router_runtime.provider_errors import ProviderError
 from router_runtime.registry import Registry
 from router_runtime.registry_yaml import did_you_mean
+from router_runtime.workers import Workers
+
+T = TypeVar("T")
 
 MAX_TAGS, MAX_IDS, MAX_NAME = 64, 1_000, 256
 MAX_TTL_S = 10 * 366 * 86_400.0
 _HITS = 10
 _TIDY_S = 600.0
+_THREADS = 8
+_LOG = logging.getLogger("router_runtime.memory")
 
 
 def routes(service: Service) -> list[Route]:
     """The endpoints."""
+    desk = _Desk(service)
 
     async def write(request: Request) -> Response:
         memory, agent, body = await _asked(service, request, ("text", "tags", "scope", "ttl_s"))
         said, scope = text(body.get("text"), "text"), _maybe_name(body, "scope")
         tags, ttl = _names(body, "tags", MAX_TAGS) or [], _ttl(body.get("ttl_s"))
-        key = await asyncio.to_thread(memory.write, agent, said, tags, scope, ttl_s=ttl)
+        key = await desk.run(request, lambda: memory.write(agent, said, tags, scope, ttl_s=ttl))
         return Json({"object": "memory", "id": key})
 
     async def search(request: Request) -> Response:
         memory, agent, body = await _asked(service, request, ("query", "agents", "k"))
         query, authors, k = text(body.get("query"), "query"), _names(body, "agents", MAX_TAGS), _hits(body.get("k"))
-        found = await asyncio.to_thread(memory.search, query, reader=agent, agents=authors, k=k)
+        found = await desk.run(request, lambda: memory.search(query, reader=agent, agents=authors, k=k))
         return Json({"object": "list", "data": [_hit(one) for one in found]})
 
     async def forget(request: Request) -> Response:
@@ -52,7 +56,7 @@ def routes(service: Service) -> list[Route]:
         everything = truth(body.get("everything"), "everything")
         if everything and (ids is not None or scope is not None):
             raise refuse("everything", "given alone: with ids or a scope it would say two things")
-        count = await asyncio.to_thread(memory.forget, agent, ids=ids, scope=scope, everything=everything)
+        count = await desk.run(request, lambda: memory.forget(agent, ids=ids, scope=scope, everything=everything))
         return Json({"object": "memory.forgotten", "forgotten": count})
 
     return [
@@ -65,13 +69,42 @@ def routes(service: Service) -> list[Route]:
 async def tidy(service: Service) -> None:
     """Deletes what has expired, and encodes again what another encoder had encoded; now and every ten minutes.
 
-    A store or a provider that fails is asked again the next time: searches leave out what has expired all the same.
+    What fails is told and tried again the next time: searches leave out what has expired all the same.
     """
+    workers = Workers("pointsman-tidy", 1)
     while service.memory is not None:
-        with suppress(StoreError, ProviderError):
-            await asyncio.to_thread(service.memory.purge)
-            await asyncio.to_thread(service.memory.reembed)
+        for work in (service.memory.purge, service.memory.reembed):
+            try:
+                await workers.run(work)
+            except PointsmanError as error:
+                _LOG.warning("the memory's upkeep (%s): %s", work.__name__, error)
         await asyncio.sleep(_TIDY_S)
+
+
+class _Desk:
+    """Calls of the memory: few at a time, on threads of their own, because an encoder that hangs holds up each of them.
+
+    Args:
+        service: The gateway.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._workers, self._under_way = service, Workers("pointsman-memory", _THREADS), 0
+
+    async def run(self, request: Request, work: Callable[[], T]) -> T:
+        """``work()``.
+
+        Raises:
+            GatewayRefusal: 503 where the memory or the gateway is full, 429 where the key is.
+        """
+        if self._under_way >= self._service.settings.max_concurrent_memory:
+            raise GatewayRefusal("the memory is full", status=503, code="memory_full", retry_after=1.0)
+        with self._service.limits.place(request.state.caller):
+            self._under_way += 1
+            try:
+                return await self._workers.run(work)
+            finally:
+                self._under_way -= 1
 
 
 async def _asked(service: Service, request: Request, fields: Collection[str]) -> tuple[Memory, str, dict[str, Any]]:
@@ -84,12 +117,7 @@ async def _asked(service: Service, request: Request, fields: Collection[str]) ->
     if service.memory is None:
         raise GatewayRefusal("this gateway keeps no memory; start it with --memory", status=404, code="no_memory")
     body = read_json(await request.body())
-    if unknown := set(body) - {"agent", *fields}:
-        name = sorted(unknown)[0][:100]  # a scope that is spelled wrong must not become another scope
-        raise GatewayRefusal(
-            f"no field {name!r}{did_you_mean(name, ['agent', *fields])}",
-            status=400, code="unknown_field", param=name,
-        )  # fmt: skip
+    refuse_others(body, ("agent", *fields))
     agent = _name(body.get("agent"), "agent").removeprefix("agent/")
     _check(service.router.current_registry(), agent, request.state.caller)
     return service.memory, agent, body
@@ -98,7 +126,8 @@ async def _asked(service: Service, request: Request, fields: Collection[str]) ->
 def _check(registry: Registry, agent: str, caller: Caller) -> None:
     entry = registry.agents.get(agent)
     if entry is None:
-        raise UnknownModelError(f"no agent {agent[:100]!r}{did_you_mean(agent[:100], registry.agents)}")
+        known = open_agents(registry, caller)
+        raise UnknownModelError(f"no agent {agent[:100]!r}{did_you_mean(agent[:100], known)}")
     if not is_open_to(entry, caller):
         raise GatewayRefusal(
             f"this key does not open the agent {agent!r}", status=403, code="agent_not_allowed", param="agent"

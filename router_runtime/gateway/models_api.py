@@ -10,9 +10,8 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from router_runtime.errors import UnknownModelError
-from router_runtime.gateway.agents_api import is_open_to
 from router_runtime.gateway.asking import AUTO
-from router_runtime.gateway.auth import Caller
+from router_runtime.gateway.auth import Caller, open_agents
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import Json
 from router_runtime.registry import ModelEntry, Registry
@@ -43,8 +42,8 @@ def routes(service: Service) -> list[Route]:
 
 def _rows(registry: Registry, caller: Caller) -> Iterator[dict[str, Any]]:
     """The choices, the intents, the agents, and the models that the caller's tier allows."""
-    agents = [name for name, entry in registry.agents.items() if is_open_to(entry, caller)]
-    for name in (*AUTO, *(f"intent/{intent}" for intent in registry.intents), *(f"agent/{agent}" for agent in agents)):
+    agents = [f"agent/{name}" for name in open_agents(registry, caller)]
+    for name in (*AUTO, *(f"intent/{intent}" for intent in registry.intents), *agents):
         yield _row(name, "pointsman", 0.0)
     tier = registry.tiers.get(caller.tier) if caller.tier is not None else None
     allowed = None if tier is None else tier.models

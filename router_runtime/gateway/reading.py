@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from router_runtime.errors import GatewayRefusal
+from router_runtime.registry_yaml import did_you_mean
 
 
 def refuse(place: str, expected: str) -> GatewayRefusal:
     """The 400 of a field that is not what is meant."""
     return GatewayRefusal(f"{place} must be {expected}", status=400, code="invalid_request", param=place)
+
+
+def refuse_others(body: Mapping[str, Any], fields: Collection[str]) -> None:
+    """Raises GatewayRefusal for a field beside ``fields``: one that is misspelt must not count as left out."""
+    if unknown := set(body) - set(fields):
+        name = sorted(unknown)[0][:100]
+        raise GatewayRefusal(
+            f"no field {name!r}{did_you_mean(name, fields)}", status=400, code="unknown_field", param=name
+        )
 
 
 def text(value: Any, place: str) -> str:

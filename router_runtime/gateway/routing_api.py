@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from router_runtime.gateway.wire import Json, read_json
 from router_runtime.messages import Messages
 from router_runtime.options import Options, RouteOptions
 from router_runtime.records import Feedback, FeedbackSource, to_dict
+from router_runtime.workers import Workers
 
 MAX_BATCH = 1_000
 _SOURCES = get_args(FeedbackSource)
@@ -27,6 +29,7 @@ _SOURCES = get_args(FeedbackSource)
 
 def routes(service: Service) -> list[Route]:
     """The endpoints."""
+    explaining = Workers("pointsman-explain", 1)  # it takes long: decisions must not wait for it
 
     async def route(request: Request) -> Json:
         body = read_json(await request.body())
@@ -35,16 +38,18 @@ def routes(service: Service) -> list[Route]:
         if not isinstance(messages, str | list):
             raise refuse("messages", "a text or a list of messages")
         router, influences = service.router, None
-        said, options = await router.off_loop(lambda: _route_options(service, request, body, messages))
-        if explained:
-            found = await asyncio.to_thread(lambda: explain(router, said, **options))
-            decision = found.decision
-            influences = [
-                {"kind": i.kind, "name": i.name, "value": i.value, "change": i.change} for i in found.influences
-            ]
-        else:
-            decision = await router.off_loop(lambda: router.route(said, **options))
-        document = {**to_dict(decision), "reason": reason(decision)}
+        with service.limits.place(request.state.caller):
+            said, options = await router.off_loop(lambda: _route_options(service, request, body, messages))
+            if explained:
+                found = await explaining.run(lambda: explain(router, said, **options))
+                decision = found.decision
+                influences = [
+                    {"kind": i.kind, "name": i.name, "value": i.value, "change": i.change} for i in found.influences
+                ]
+            else:
+                decision = await router.off_loop(lambda: router.route(said, **options))
+        told = replace(decision, prompt=None, features=None)  # for the log; the caller knows what was asked
+        document = {**to_dict(told), "reason": reason(decision)}
         if influences is not None:
             document["influences"] = influences
         headers = {name.decode(): value.decode() for name, value in headers_of(decision, decision.chosen)}
@@ -73,7 +78,7 @@ def _route_options(
     if extra := set(given.get("extra") or ()) - {"max_tokens", "max_completion_tokens", "temperature", "top_p"}:
         name = sorted(extra)[0][:100]
         raise GatewayRefusal(f"no field {name!r} in /v1/route", status=400, code="unknown_field", param=name)
-    said, chosen = prepared(service.router, messages, given)
+    said, chosen = prepared(service.router, messages, given, request.state.caller)
     return said, cast(RouteOptions, {name: value for name, value in chosen.items() if name in Options._fields})
 
 

@@ -18,6 +18,7 @@ class GatewaySettings:
         keep_alive_s: How long an idle connection stays open.
         max_concurrent: Requests that are being answered at a time, all callers together; past it 503.
         max_concurrent_per_key: Those of one key; past it 429.
+        max_concurrent_memory: Calls of the memory at a time; past it 503.
         max_connections: Open connections; past it 503.
         drain_s: How long requests under way may take to end after SIGTERM.
         ready_delay_s: How long ``/ready`` says no before the listener closes, so that a load balancer sees it.
@@ -31,6 +32,7 @@ class GatewaySettings:
     keep_alive_s: float = 30.0
     max_concurrent: int = 512
     max_concurrent_per_key: int = 128
+    max_concurrent_memory: int = 64
     max_connections: int = 4096
     drain_s: float = 30.0
     ready_delay_s: float = 0.1

@@ -146,8 +146,8 @@ class MemoryStore(Protocol):
         """Deletes all but the newest ``n`` of a scope, in the same way."""
         ...
 
-    def other_encodings(self, encoder: str, n: int) -> list[tuple[int, str]]:
-        """Up to ``n`` (seq, text with tags) whose vector is of another encoder."""
+    def other_encodings(self, encoder: str, after: int, n: int) -> list[tuple[int, str]]:
+        """Up to ``n`` (seq, text with tags) with ``seq`` > ``after`` whose vector is of another encoder, in order."""
         ...
 
     def encode_again(self, rows: Sequence[tuple[int, str, bytes]]) -> None:

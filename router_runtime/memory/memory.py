@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from router_runtime.encoder import Encoder
-from router_runtime.errors import MemoryRefused, RequestError, StoreError
+from router_runtime.errors import MemoryRefused, PointsmanError, RequestError, StoreError
 from router_runtime.memory.access import Access, Directory
 from router_runtime.memory.encoders import ClosingEncoder, HashEncoder, packed
 from router_runtime.memory.entries import Bounds, Entry, Found, MemoryStore, Ranked, Ranking
@@ -25,6 +26,8 @@ DEPTH = 50
 """Hits of each ranking that are fused."""
 _REEMBED_BATCH = 256
 _PURGE_EVERY = 100
+_HARMLESS = "harmless"
+_LOG = logging.getLogger("router_runtime.memory")
 
 
 @dataclass(slots=True)
@@ -63,6 +66,8 @@ class Memory:
         self._untidy = 0
         self._queue, self._commit, self._cache = threading.Lock(), threading.Lock(), threading.Lock()
         self._ranking: Ranking | None = None
+        self._refused: set[int] = set()
+        """``seq`` of the texts that this encoder does not take."""
 
     @classmethod
     def open(cls, place: str | Path, directory: Directory, encoder: Encoder | None = None, **more: object) -> Memory:
@@ -160,7 +165,7 @@ class Memory:
         Raises:
             MemoryRefused: No such agent.
             RequestError: Nothing says what to forget, or two things are said.
-            StoreError: The store failed; nothing was deleted.
+            StoreError: The store failed: nothing was deleted, or some of the text is still in its files. Forget again.
         """
         self.directory(agent)
         if everything == (ids is not None or scope is not None):
@@ -177,14 +182,17 @@ class Memory:
         """Encodes again what another encoder had encoded; gives the number.
 
         Each batch is one commit, so that an end in between loses nothing and the next call goes on. Meanwhile the rest
-        is found by its words.
+        is found by its words. A text that the encoder does not take, while it takes others, is passed over for good.
+
+        Raises:
+            PointsmanError: The encoder fails, or the store.
         """
-        done = 0
-        while rows := self.store.other_encodings(self.encoder.fingerprint, batch):
-            vectors = packed(self.encoder.encode([text for _, text in rows]))
-            fingerprint = self.encoder.fingerprint
-            self.store.encode_again([(seq, fingerprint, vec) for (seq, _), vec in zip(rows, vectors, strict=True)])
-            done += len(rows)
+        done, after, refused = 0, 0, len(self._refused)
+        while rows := self.store.other_encodings(self.encoder.fingerprint, after, batch):
+            after = rows[-1][0]
+            done += self._encode_again([row for row in rows if row[0] not in self._refused])
+        if refused := len(self._refused) - refused:
+            _LOG.warning("the memory's encoder does not take %d texts; they are found by their words alone", refused)
         return done
 
     def close(self) -> None:
@@ -204,6 +212,23 @@ class Memory:
     def access(self, agent: str) -> Access:
         """What ``agent`` may do."""
         return self.directory(agent)
+
+    def _encode_again(self, rows: Sequence[tuple[int, str]]) -> int:
+        """Halves what fails until it is one text, so that the others are encoded, and sent a few times at most."""
+        if not rows:
+            return 0
+        fingerprint = self.encoder.fingerprint
+        try:
+            vectors = packed(self.encoder.encode([text for _, text in rows]))
+        except PointsmanError:
+            self.encoder.encode([_HARMLESS])  # where this fails as well, no text is to blame
+            if len(rows) == 1:
+                self._refused.add(rows[0][0])
+                return 0
+            half = len(rows) // 2
+            return self._encode_again(rows[:half]) + self._encode_again(rows[half:])
+        self.store.encode_again([(seq, fingerprint, vec) for (seq, _), vec in zip(rows, vectors, strict=True)])
+        return len(rows)
 
     def _tidy(self) -> None:
         """Purges at every hundredth write to a bounded scope: a deletion that deletes takes its time."""

@@ -119,12 +119,12 @@ class PostgresMemory:
         newest = "seq NOT IN (SELECT seq FROM memory_entries WHERE scope = %s ORDER BY seq DESC LIMIT %s)"
         return self._delete(f"scope = %s AND {newest}", [scope, scope, n])
 
-    def other_encodings(self, encoder: str, n: int) -> list[tuple[int, str]]:
+    def other_encodings(self, encoder: str, after: int, n: int) -> list[tuple[int, str]]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
         with self._using("read") as db:
             other = "(encoder != %s OR meaning IS NULL)" if self._ranks else "encoder != %s"
-            query = f"SELECT seq, text, tags FROM memory_entries WHERE {other} ORDER BY seq LIMIT %s"  # noqa: S608 - ours
-            return [(seq, said(text, tags)) for seq, text, tags in db.execute(query, (encoder, n)).fetchall()]
+            query = f"SELECT seq, text, tags FROM memory_entries WHERE {other} AND seq > %s ORDER BY seq LIMIT %s"  # noqa: S608 - ours
+            return [(seq, said(text, tags)) for seq, text, tags in db.execute(query, (encoder, after, n)).fetchall()]
 
     def encode_again(self, rows: Sequence[tuple[int, str, bytes]]) -> None:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""

@@ -1,7 +1,8 @@
 """The memory in one SQLite file: entries, their words and vectors; durable at every commit.
 
-One connection for each process, used under a lock: Debian 12's SQLite (3.40.1) can corrupt a WAL that several writers
-reset at one moment, so a write begins with BEGIN IMMEDIATE and the WAL is only ever reset under that lock.
+One connection, used under a lock (:class:`~router_runtime.sqlite.Connected`): Debian 12's SQLite (3.40.1) can corrupt
+a WAL that several writers reset at one moment, so a write begins with BEGIN IMMEDIATE and the WAL is only ever reset
+under that lock.
 Deletion overwrites (``secure_delete``) and empties the WAL.
 """
 
@@ -10,17 +11,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from router_runtime.errors import StoreError
-from router_runtime.forking import Process
 from router_runtime.memory.entries import Entry, Placed, State
 from router_runtime.memory.keywords import KEYWORDS_VERSION, counted, said
-from router_runtime.sqlite import immediate
+from router_runtime.sqlite import Connected, immediate, make_private, write_ahead
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -39,7 +38,6 @@ _STATE = """
     SELECT (SELECT coalesce(max(seq), 0) FROM entries), (SELECT coalesce(max(n), 0) FROM gone),
         (SELECT n FROM encoded)"""
 _READ_BATCH = 5000
-_BUSY_MS = 30_000
 
 
 class SqliteMemory:
@@ -47,13 +45,12 @@ class SqliteMemory:
 
     Args:
         path: The file; made where it is missing, readable by its owner alone.
+        wait_s: Longest wait for other processes that read or write it.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._guard = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._process = Process()
+    def __init__(self, path: str | os.PathLike[str], wait_s: float = 30.0) -> None:
+        self.path, self._wait_s = Path(path), wait_s
+        self._connected = Connected(self._connect)
 
     def append(self, entries: Sequence[tuple[Entry, str, bytes]]) -> list[int]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
@@ -75,7 +72,7 @@ class SqliteMemory:
     def placed(self, after: int) -> Iterator[Placed]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
         while True:
-            with self._reading() as db:
+            with self._using("read") as db:
                 rows = db.execute(
                     "SELECT seq, agent, scope, expires, encoder, vector, words FROM entries"
                     " WHERE seq > ? ORDER BY seq LIMIT ?",
@@ -89,7 +86,7 @@ class SqliteMemory:
 
     def fetch(self, seqs: Sequence[int]) -> dict[int, Entry]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        with self._reading() as db:
+        with self._using("read") as db:
             rows = db.execute(
                 f"SELECT seq, {_FIELDS} FROM entries WHERE seq IN (SELECT value FROM json_each(?))",  # noqa: S608
                 (json.dumps(list(seqs)),),
@@ -117,11 +114,12 @@ class SqliteMemory:
         newest = "seq NOT IN (SELECT seq FROM entries WHERE scope = ? ORDER BY seq DESC LIMIT ?)"
         return self._delete(f"scope = ? AND {newest}", [scope, scope, n])
 
-    def other_encodings(self, encoder: str, n: int) -> list[tuple[int, str]]:
+    def other_encodings(self, encoder: str, after: int, n: int) -> list[tuple[int, str]]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        with self._reading() as db:
+        with self._using("read") as db:
             rows = db.execute(
-                "SELECT seq, text, tags FROM entries WHERE encoder != ? ORDER BY seq LIMIT ?", (encoder, n)
+                "SELECT seq, text, tags FROM entries WHERE encoder != ? AND seq > ? ORDER BY seq LIMIT ?",
+                (encoder, after, n),
             ).fetchall()
         return [(seq, said(text, json.loads(tags))) for seq, text, tags in rows]
 
@@ -136,55 +134,50 @@ class SqliteMemory:
 
     def gone(self, after: int) -> list[int]:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        with self._reading() as db:
+        with self._using("read") as db:
             return [row[0] for row in db.execute("SELECT seq FROM gone WHERE n > ?", (after,))]
 
     def state(self) -> State:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        with self._reading() as db:
+        with self._using("read") as db:
             return State(*db.execute(_STATE).fetchone())
 
     def close(self) -> None:
         """See :class:`~router_runtime.memory.entries.MemoryStore`."""
-        with self._guard:
-            if self._connection is not None and not self._process.forked(self._connection):
-                self._connection.close()
-            self._connection = None
+        self._connected.close()
 
     def _delete(self, test: str, given: Sequence[Any]) -> int:
         with self._writing("forgotten") as db:
             rows = db.execute(f"DELETE FROM entries WHERE {test} RETURNING seq", given).fetchall()  # noqa: S608
-            if not rows:
-                return 0
             db.executemany("INSERT INTO gone (seq) VALUES (?)", rows)
-        with self._guard, _told("forgotten"):
-            self._open().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._using("emptied of what was forgotten") as db:  # also where no row is left: a process died in between
+            busy, *_ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoreError(
+                "the memory's log could not be emptied of what was forgotten, somebody is reading it; forget again"
+            )
         return len(rows)
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._guard, _told("read"):
-            yield self._open()
+    def _using(self, what: str) -> Iterator[sqlite3.Connection]:
+        with _told(what), self._connected.use() as db:
+            yield db
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[sqlite3.Connection]:
-        with self._guard, _told(what), immediate(self._open()) as db:
+        with self._using(what) as db, immediate(db):
             yield db
 
-    def _open(self) -> sqlite3.Connection:
-        if self._process.forked(self._connection):
-            self._connection = None
-        if self._connection is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-            db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-                db.execute(f"PRAGMA {pragma}")
-            db.executescript(_SCHEMA)
-            _brought_up(db)
-            self._connection = db
-        return self._connection
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self.path)
+        db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None, timeout=self._wait_s)
+        write_ahead(db)
+        for pragma in ("synchronous = FULL", "secure_delete = ON"):
+            db.execute(f"PRAGMA {pragma}")
+        db.executescript(_SCHEMA)
+        _brought_up(db)
+        return db
 
 
 def _brought_up(db: sqlite3.Connection) -> None:

@@ -186,7 +186,8 @@ def test_processes_that_open_a_new_file_at_once_wait_for_one_another(tmp_path: P
 
 def test_what_cannot_be_settled_now_is_settled_with_the_next_write(tmp_path: Path) -> None:
     budgets = Budgets(tmp_path / "b.sqlite", clock=Clock())
-    budgets._db.execute("PRAGMA busy_timeout = 50")
+    with budgets._writer.use() as db:
+        db.execute("PRAGMA busy_timeout = 50")
     held = budgets.reserve([FREE], Decimal("0.5"), 10)
     with closing(sqlite3.connect(tmp_path / "b.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -199,9 +200,11 @@ def test_what_cannot_be_settled_now_is_settled_with_the_next_write(tmp_path: Pat
         budgets.reserve([FREE], Decimal("0.5"))
     budgets.settle(budgets.reserve([FREE], Decimal("0.1")), Decimal("0.1"))
     assert budgets.spent("tier:free", "day") == (Decimal("0.7"), 12)
-    budgets.close()
+    with closing(sqlite3.connect(tmp_path / "b.sqlite")) as other:
+        other.execute("DROP TABLE spend")
     with pytest.raises(StoreError, match="cannot read"):
         budgets.spent("tier:free", "day")
+    budgets.close()
 
 
 def _kill_loop(path: Path, rounds: int) -> None:

@@ -158,6 +158,27 @@ def test_an_encoder_that_fails_costs_no_decision(house: Path) -> None:
     assert choice.name == "one", "agents are chosen without it, too"
 
 
+async def test_decisions_leave_the_event_loop_and_its_usual_threads_to_others(house: Path, bundle: Bundle) -> None:
+    def thread() -> str:
+        return threading.current_thread().name
+
+    assert (await opened(house).off_loop(thread)).startswith("pointsman-decide")
+    plain = Router.open(bundle, registry=house / "registry.yaml", state_dir=None)
+    assert await plain.off_loop(thread) == thread()
+
+
+def test_a_vector_that_is_not_finite_costs_no_decision(house: Path) -> None:
+    table = TABLE.copy()
+    table[2] = np.nan  # of "cat"
+    write_encoder(house, table)
+    encoder = text_encoder(load_registry(house / "registry.yaml"))
+    assert encoder is not None
+    write_reading(house / "odd", {"fingerprint": encoder.fingerprint, "dims": encoder.dims})
+    router = opened(house, "odd")
+    assert [router.route(text).policy for text in ("my car", "my cat")] == ["balanced", "static"]
+    assert router.counts["predictions_failed"] == 1
+
+
 def replace_agents(router: Router, *names: str) -> Router:
     snapshot = router.live.snapshot(0.0)
     known = replace(snapshot.registry, agents={name: AgentEntry(name) for name in names})

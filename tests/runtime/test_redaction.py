@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from router_runtime.redaction import redact
+from router_runtime.redaction import _RULES, redact
+from router_runtime.substitution import REACH, substitute
 
 HIDDEN = {
     "mail a.b+c@x-y.co.uk now": "mail [email] now",
@@ -104,3 +107,25 @@ def test_a_long_text_of_beginnings_is_done_in_one_pass(trap):
     # A pattern that backtracks over the whole text would take hours here.
     found = redact(trap * 20_000)
     assert redact(found) == found
+
+
+LONG_TOKEN = "eyJ" + "hbGci" * 300 + ".eyJzdWIi "
+PIECES = st.tuples(
+    st.sampled_from([*HIDDEN, *TRAPS, *KEPT, LONG_TOKEN, " ", "\n", "word ", "x" * 900]), st.integers(1, 40)
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(PIECES, max_size=8).map(lambda some: "".join(text * n for text, n in some)[:4000]))
+def test_short_steps_find_what_one_long_one_finds(text):
+    for pattern, replacement in _RULES:
+        assert substitute(pattern, replacement, text, REACH + 30) == pattern.sub(replacement, text)
+
+
+@pytest.mark.parametrize("before", range(1000, 1100, 7))
+def test_a_secret_across_two_steps_is_found_whole(before):
+    key = "-----BEGIN PRIVATE KEY-----\n" + "MIIE" * 16 + "\n-----END PRIVATE KEY-----"
+    text = "x " * (before // 2) + key + " or 4111 1111 1111 1111"
+    for pattern, replacement in _RULES:
+        text = substitute(pattern, replacement, text, REACH + 10)
+    assert text == "x " * (before // 2) + "[secret] or [card]"

@@ -33,7 +33,7 @@ from router_runtime.overrides import disable, enable
 from router_runtime.policy import draw
 from router_runtime.records import to_dict
 from router_runtime.registry_reader import parse_registry
-from tests.conftest import registry_of, registry_text
+from tests.conftest import Clock, registry_of, registry_text
 
 IMAGE = [
     {"role": "user", "content": [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {}}]}
@@ -277,7 +277,7 @@ def test_an_edit_is_taken_over_by_itself_and_a_bad_one_is_refused(registry_file,
             events.append(event)
             done.set()
 
-    router = opened(registry=registry_file, clock=clock, observers=[observe])
+    router = opened(registry=registry_file, timer=clock, observers=[observe])
     text = registry_file.read_text()
     registry_file.write_text(
         text.replace("static_order: [gemini-3.1-pro, gpt-5.5,", "static_order: [gpt-5.5, gemini-3.1-pro,")
@@ -293,6 +293,18 @@ def test_an_edit_is_taken_over_by_itself_and_a_bad_one_is_refused(registry_file,
     assert isinstance(events[-1], SwapRefused)
     assert "did you mean 'policy'" in str(events[-1].error)
     assert router.route("hi").chosen == "gpt-5.5"
+
+
+def test_a_clock_that_is_set_back_hides_no_change(registry_file, tmp_path, clock):
+    timer, done = Clock(0.0), threading.Event()
+    observers = [lambda event: isinstance(event, Swapped) and done.set()]
+    state = tmp_path / "state"
+    router = opened(registry=registry_file, state_dir=state, clock=clock, timer=timer, observers=observers)
+    clock.advance(-3600)
+    disable(state, router.route("hi").chosen, float("inf"), clock.now)
+    timer.advance(1.5)
+    router.route("hi")
+    assert done.wait(30)
 
 
 def test_a_bad_bundle_leaves_the_old_one_serving(bundle_folder, bundle_copy):

@@ -11,15 +11,20 @@ from typing import Any
 import pytest
 
 from router_runtime import Router
+from router_runtime.agents import Agent, Roster
 from router_runtime.agents.history import History
+from router_runtime.agents.matching import Task
 from router_runtime.agents.turns import Turns
 from router_runtime.budgets import Budgets
 from router_runtime.bundle import Bundle
 from router_runtime.errors import BudgetExceeded, ConfigError, NoCandidateError, UnknownModelError
+from router_runtime.messages import Messages
 from router_runtime.options import Options
+from router_runtime.overrides import disable
 from router_runtime.records import to_dict
-from router_runtime.registry import Registry
+from router_runtime.registry import Registry, TierEntry
 from router_runtime.registry_agents import AgentEntry, DispatchEntry
+from tests.conftest import registry_text
 from tests.provider_server import ProviderServer, reply
 from tests.runtime.execution.wires import TEXT, WIRES, good
 from tests.runtime.execution.world import model, provider, registry
@@ -100,10 +105,76 @@ def test_who_may_not() -> None:
     with pytest.raises(ConfigError, match="'classifier' none of its models can do vision") as caught:
         blind.agent("classifier").route(PICTURE)
     assert "https" not in str(caught.value)
-    shell = {"type": "function", "function": {"name": "shell"}}
-    only = AgentEntry("only", tools=frozenset({"search"}))
-    with pytest.raises(ConfigError, match="may not use the tool 'shell'"):
-        opened("http://localhost:1", only).agent("only").route("x", tools=[shell])
+
+
+SEARCH = {"type": "function", "function": {"name": "search"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"tools": [SEARCH, {"type": "function", "function": {"name": "shell"}}]}, "'shell'"),
+        ({"tools": [{"name": "shell", "input_schema": {}}]}, "'shell'"),
+        ({"tools": [{"type": "custom", "custom": {"name": "shell"}}]}, "'shell'"),
+        ({"tools": [{**SEARCH, "name": "shell"}]}, "'shell'"),
+        ({"tools": [{"type": "web_search"}]}, "'web_search'"),
+        ({"tools": [{"type": "function", "function": {"name": ["search"]}}]}, r"'\(without a name\)'"),
+        ({"tools": [{}]}, r"'\(without a name\)'"),
+        ({"extra": {"tools": [{"name": "shell"}]}}, "'shell'"),
+        ({"extra": {"functions": [{"name": "shell"}]}}, "'shell'"),
+        ({"extra": {"web_search_options": {}}}, "'web_search_options'"),
+    ],
+    ids=str,
+)
+def test_an_agent_with_a_list_of_tools_is_offered_no_other(body: dict[str, Any], named: str) -> None:
+    known = world("http://localhost:1", AgentEntry("only", tools=frozenset({"search"})), AgentEntry("any"))
+    able = {name: replace(one, capabilities=frozenset({"tools"})) for name, one in known.models.items()}
+    router = Router.open(registry=replace(known, models=able), state_dir=None)
+    agent = router.agent("only")
+    with pytest.raises(ConfigError, match=f"may not use the tool {named}"):
+        agent.options("x", body)
+    assert router.agent("auto").options("x", body)[1]["agent"] == "any"
+    for fine in ({"tools": [SEARCH]}, {"extra": {"functions": [{"name": "search"}], "web_search_options": None}}):
+        agent.options("x", fine)
+
+
+def test_a_registry_that_is_replaced_meanwhile_is_no_fault_of_the_call(tmp_path: Path) -> None:
+    file = tmp_path / "registry.yaml"
+
+    def write(name: str) -> None:
+        file.write_text(registry_text(1).replace("model-0", name) + f"agents: {{a: {{model: [{name}]}}}}\n")
+
+    write("before")
+    router = Router.open(registry=file, state_dir=None)
+
+    def read(messages: Messages, options: Options) -> Task:
+        write("after")
+        router.live.refresh()
+        return router.agents.read(messages, options)
+
+    _, chosen = Agent(Roster(router, read, lambda: 1), "a").options("x", {})
+    assert chosen["order"] == ["before"]
+
+
+def test_a_task_goes_to_no_agent_whose_models_cannot_serve_it(tmp_path: Path) -> None:
+    agents = (AgentEntry("coder", "writes code", models=("strong",)), AgentEntry("other", models=("weak",)))
+    tiers = {"free": TierEntry("free", models=frozenset({"weak"})), "pro": TierEntry("pro")}
+    known = replace(world("http://localhost:1", *agents), tiers=tiers)
+    router = Router.open(registry=known, state_dir=tmp_path)
+    assert router.agent("auto").route("write code", tier="pro").agent == "coder"
+    choice = router.agents.match("write code", tier="free")
+    assert (choice.name, choice.refused) == ("other", {"coder": "not in the tier free (its models)"})
+    disable(tmp_path, "strong", float("inf"), 0.0)
+    router.live.refresh()
+    assert router.agent("auto").route("write code", tier="pro").agent == "other"
+    with pytest.raises(NoCandidateError, match="strong: disabled"):
+        router.agent("coder").route("write code", tier="pro")
+    disable(tmp_path, "weak", float("inf"), 0.0)
+    router.live.refresh()
+    with pytest.raises(NoCandidateError, match=r"coder: disabled \(its models\); other: disabled"):
+        router.agents.match("write code", tier="pro")
+    with pytest.raises(ConfigError, match=r"no tier 'fre'.*did you mean 'free'"):
+        router.agents.match("write code", tier="fre")
 
 
 def test_an_agent_s_budget_holds_for_all_its_calls(server: ProviderServer, tmp_path: Path) -> None:

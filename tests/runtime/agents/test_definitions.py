@@ -1,12 +1,16 @@
 """Agents in the registry: every form of a backend, folders, and mistakes with their place."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
+from router_runtime import Router
 from router_runtime.errors import RegistryError
+from router_runtime.hooks import RouterEvent, Swapped, SwapRefused
 from router_runtime.registry_agents import AgentEntry, DispatchEntry, MemoryEntry
 from router_runtime.registry_reader import load_registry, parse_registry
+from tests.conftest import Clock
 
 BASE = """
 providers: {p: {adapter: openai, base_url: "http://localhost:1"}}
@@ -110,6 +114,39 @@ def test_a_folder_with_one_agent_a_file(tmp_path: Path) -> None:
     (tmp_path / "agents" / "chat.yml").write_text("model: biggg\n")
     with pytest.raises(RegistryError, match=r"chat.yml:1: unknown model 'biggg'"):
         load_registry(path)
+
+
+def test_an_edit_of_an_agent_s_file_is_taken_over(tmp_path: Path, clock: Clock) -> None:
+    done, events = threading.Event(), list[RouterEvent]()
+
+    def observe(event: RouterEvent) -> None:
+        if isinstance(event, Swapped | SwapRefused):
+            events.append(event)
+            done.set()
+
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "coder.yaml").write_text("model: big\n")
+    path = tmp_path / "registry.yaml"
+    path.write_text(f"{BASE}agents_dir: agents\n")
+    router = Router.open(registry=path, state_dir=None, timer=clock, observers=[observe])
+    first = router.current_registry().version
+    clock.advance(1.5)
+    router.route("hi")
+    router.live.refresh()
+    assert events == [], "nothing has changed"
+    (tmp_path / "agents" / "coder.yaml").write_text("model: small\n")
+    clock.advance(1.5)
+    router.route("hi")
+    assert done.wait(30)
+    router.live.refresh()
+    assert router.current_registry().agents["coder"].models == ("small",)
+    assert router.current_registry().version != first
+    (tmp_path / "agents" / "other.yaml").write_text("model: tall\n")
+    router.live.refresh()
+    assert isinstance(events[-1], SwapRefused)
+    (tmp_path / "agents" / "other.yaml").unlink()
+    router.live.refresh()
+    assert [one.name for one in router.agents] == ["coder"]
 
 
 def test_the_shipped_agents_are_the_playbook_s() -> None:

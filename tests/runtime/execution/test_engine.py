@@ -541,7 +541,8 @@ async def test_an_answer_is_not_lost_where_its_cost_cannot_be_counted_yet(
     servers: list[ProviderServer], tmp_path: Path
 ) -> None:
     budgets = Budgets(tmp_path / "b.sqlite")
-    budgets._db.execute("PRAGMA busy_timeout = 50")
+    with budgets._writer.use() as db:
+        db.execute("PRAGMA busy_timeout = 50")
     made = World.of([servers[0].url], budgets=budgets)
     limit = Limit("tier:free", "month", usd=Decimal(1))
     file = sqlite3.connect(tmp_path / "b.sqlite", isolation_level=None, check_same_thread=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ from router_runtime.registry_agents import AgentEntry
 from tests.provider_server import ProviderServer
 from tests.runtime.execution.wires import TEXT, WIRES, good
 from tests.runtime.execution.world import model, provider, registry
-from tests.runtime.gateway.house import PATIENT, Gateway, running
+from tests.runtime.gateway.house import PATIENT, Gateway, registry_at, running
 
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "Which track?"}]}
 
@@ -81,6 +82,26 @@ def test_who_may_not(gate: Gateway, headers: dict[str, str]) -> None:
     for wrong in (None, 7, [3]):
         answer = httpx.post(url, json={"model": "agent/coder", "messages": wrong}, headers=headers)
         assert answer.status_code == 400, (wrong, answer.text)
+
+
+def test_refusals_and_hints_name_no_agent_of_other_tiers(upstream: ProviderServer, tmp_path: Path) -> None:
+    plans = AgentEntry("takeover-plans", "secret", tiers=frozenset({"board"}))
+    tiers = {name: TierEntry(name) for name in ("free", "board")}
+    known = replace(registry_at(upstream.url), agents={plans.name: plans}, tiers=tiers)
+    with running(known, tmp_path / "keys", memory=tmp_path / "memory.sqlite") as gate:
+        key = {"authorization": f"Bearer {gate.key(tiers=('free',))}"}
+        for path, body in (
+            ("/v1/agents/match", ASK),
+            ("/v1/route", {**ASK, "model": "agent/auto"}),
+            ("/v1/chat/completions", {**ASK, "model": "agent/auto"}),
+            ("/v1/chat/completions", {**ASK, "model": "agent/takeover-plan"}),
+            ("/v1/chat/completions", {**ASK, "model": "takeover-plans"}),
+            ("/v1/memory/search", {"agent": "takeover-plan", "query": "x"}),
+        ):
+            answer = httpx.post(gate.url + path, json=body, headers=key)
+            assert answer.status_code in (400, 404), answer.text
+            assert "takeover-plans" not in answer.text.replace("no model or alias 'takeover-plans'", "")
+            assert "board" not in answer.text
 
 
 def test_lists_hold_what_the_key_opens_and_no_system_prompt(gate: Gateway, headers: dict[str, str]) -> None:

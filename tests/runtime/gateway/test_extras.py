@@ -1,5 +1,6 @@
 """What `model` and the extras of a request mean."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,15 @@ def test_route_decides_only(gate: Gateway, upstream: ProviderServer) -> None:
     assert len(upstream.received) == before
     assert httpx.post(f"{gate.url}/v1/route", json={"messages": "Which track?"}).status_code == 200
     assert httpx.post(f"{gate.url}/v1/route", json={**ASK, "tmperature": 1}).status_code == 400
+
+
+def test_route_does_not_send_the_request_back(upstream: ProviderServer, tmp_path: Path) -> None:
+    more: dict[str, Any] = {"log": tmp_path / "log", "log_prompts": "redacted"}
+    with running(registry_at(upstream.url), tmp_path / "keys", open_door=True, **more) as gate:
+        found = httpx.post(f"{gate.url}/v1/route", json={"messages": "Call 555-867-5309"}).json()
+    assert (found["prompt"], found["features"]) == (None, None)
+    (decision,) = [json.loads(row.body) for path in spool_files(tmp_path / "log") for row in read_spool(path)]
+    assert (decision["id"], decision["prompt"]) == (found["id"], "Call [phone]")
 
 
 def test_feedback_is_durable(gate: Gateway) -> None:

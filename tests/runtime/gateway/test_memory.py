@@ -1,8 +1,11 @@
 """The shared memory over HTTP: on whose behalf a key may write, read and forget, and what is refused."""
 
+import asyncio
 import json
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from router_runtime.errors import StoreError
+from router_runtime.encoder import Vector
+from router_runtime.errors import ConfigError, StoreError
+from router_runtime.gateway.memory_api import tidy
 from router_runtime.gateway.serve import remember
+from router_runtime.gateway.settings import GatewaySettings
 from router_runtime.memory import HashEncoder, Memory
 from router_runtime.memory.access import by_registry
 from router_runtime.registry import TierEntry
@@ -98,11 +104,35 @@ def test_the_gateway_deletes_what_has_expired_and_encodes_again_by_itself(tmp_pa
     before.write("coding", "an old habit")
     with ProviderServer() as server, running(registry_at(server.url), tmp_path / "state", memory=place):
         until = time.monotonic() + 60
-        while before.store.other_encodings(HashEncoder().fingerprint, 10) and time.monotonic() < until:
+        while before.store.other_encodings(HashEncoder().fingerprint, 0, 10) and time.monotonic() < until:
             time.sleep(0.02)
-        assert before.store.other_encodings(HashEncoder().fingerprint, 10) == []
+        assert before.store.other_encodings(HashEncoder().fingerprint, 0, 10) == []
         assert [one.expires for one in before.store.placed(0)] == [None]
     before.close()
+
+
+class Failing(HashEncoder):
+    """Takes no text."""
+
+    fingerprint = "failing"
+
+    def encode(self, texts: Sequence[str]) -> Vector:
+        raise ConfigError("encoder: the model fails on its input")
+
+
+async def test_an_encoder_that_fails_is_told_and_does_not_end_the_upkeep(
+    gate: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = Memory.open(tmp_path / "memory.sqlite", DIRECTORY)
+    before.write("coding", "a fact")
+    memory = Memory.open(tmp_path / "memory.sqlite", DIRECTORY, Failing())
+    upkeep = asyncio.create_task(tidy(replace(gate.service, memory=memory)))
+    while not upkeep.done() and "(reembed): encoder: the model fails" not in caplog.text:
+        await asyncio.sleep(0.01)
+    assert not upkeep.done()
+    upkeep.cancel()
+    before.close()
+    memory.close()
 
 
 def test_a_key_acts_for_the_agents_of_its_tiers_alone(gate: Gateway, ask: Ask) -> None:
@@ -173,6 +203,48 @@ def test_a_gateway_without_a_memory_says_so(gate: Gateway, ask: Ask) -> None:
     finally:
         gate.service.memory = kept
     assert (answer.status_code, "--memory" in answer.text) == (404, True)
+
+
+class Hanging(HashEncoder):
+    """Answers nobody before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.go_on = threading.Semaphore(0), threading.Event()
+
+    def encode(self, texts: Sequence[str]) -> Vector:
+        self.entered.release()
+        assert self.go_on.wait(60)
+        return super().encode(texts)
+
+
+def test_an_encoder_that_hangs_stops_nothing_but_the_memory(tmp_path: Path) -> None:
+    encoder, most = Hanging(), 10
+    settings = GatewaySettings(max_concurrent_memory=most, drain_s=5)
+    with ProviderServer() as server, ThreadPoolExecutor(most) as clients:
+        known = registry_at(server.url, agents={one.name: one for one in AGENTS})
+        more: dict[str, Any] = {"log": tmp_path / "log", "state_dir": tmp_path / "state"}
+        with running(known, tmp_path / "keys", settings=settings, open_door=True, **more) as gate:
+            gate.service.memory = Memory.open(tmp_path / "m.sqlite", DIRECTORY, encoder)
+
+            def post(path: str, **body: Any) -> int:
+                return httpx.post(gate.url + path, json=body, timeout=30).status_code
+
+            waiting = [clients.submit(post, "/v1/memory", agent="coding", text=f"fact {n}") for n in range(most)]
+            try:
+                assert encoder.entered.acquire(timeout=30)
+                while gate.service.limits.active < most:
+                    time.sleep(0.01)
+                full = httpx.post(f"{gate.url}/v1/memory/search", json={"agent": "coding", "query": "fact"})
+                assert (full.status_code, full.json()["error"]["code"]) == (503, "memory_full")
+                assert post("/admin/models/m-openai/disable") == 200
+                assert post("/v1/feedback", decision_id="x", score=1) == 200
+                assert httpx.get(f"{gate.url}/admin/status", timeout=30).status_code == 200
+            finally:
+                encoder.go_on.set()
+            assert [one.result(30) for one in waiting] == [200] * most
+            assert gate.service.limits.active == 0
+            gate.service.memory.close()
 
 
 def test_a_file_that_is_no_memory_is_refused_at_the_start(gate: Gateway, tmp_path: Path) -> None:

@@ -102,6 +102,11 @@ def test_disable_and_enable_as_the_command_does(upstream, tmp_path):
         assert ask(gate).status_code == 200
         assert admin(gate, "POST", "models/m-opnai/disable").status_code == 404
         assert admin(gate, "POST", "models/m-openai/disable", **{"for": "soon"}).status_code == 400
+        for field in ("seconds", "For"):
+            answer = admin(gate, "POST", "models/m-openai/disable", **{field: "30s"})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unknown_field")
+        assert "did you mean 'for'" in answer.text
+        assert admin(gate, "GET", "status").json()["models"]["m-openai"]["enabled"], "not disabled for ever"
 
 
 def test_a_flag_is_switched_off_and_on_again(upstream, tmp_path):

@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from router_runtime.errors import ConfigError, RegistryError
 from router_runtime.memory import HashEncoder, Memory, open_encoder, open_memory
 from router_runtime.memory.endpoint_encoder import MAX_CHARS, EndpointEncoder
 from router_runtime.onnx_encoder import OnnxEncoder
+from router_runtime.onnx_weights import weight_files
+from router_runtime.opening import open_local
 from router_runtime.provider_errors import AuthFailed, CallTimeout, ConnectFailed, MalformedAnswer, ProviderError
 from router_runtime.registry import ProviderEntry, Registry
-from router_runtime.registry_agents import AgentEntry
+from router_runtime.registry_agents import AgentEntry, OnnxEncoderEntry
 from router_runtime.registry_reader import DEFAULT_REGISTRY, load_registry
 from tests.local_encoder import TABLE, write_encoder
 from tests.provider_server import ProviderServer, Received, Script, Stall, reply
@@ -154,6 +157,36 @@ def test_a_local_model_pools_the_mean_of_what_is_no_padding(tmp_path: Path) -> N
     assert many[2] == pytest.approx(many[0])
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (model, tokenizer)]
     assert made.fingerprint == f"onnx-{hashes[0]}-{hashes[1]}-3"
+
+
+def test_weights_that_lie_beside_the_graph_belong_to_the_fingerprint(tmp_path: Path) -> None:
+    model, tokenizer = write_encoder(tmp_path)
+    place = "weights of the table " * 8 + ".data"  # longer than a length of one byte says
+    onnx.save(onnx.load(model), str(model), save_as_external_data=True, location=place, size_threshold=0)
+    entry = OnnxEncoderEntry(str(model), str(tokenizer))
+    first = open_local(entry)
+    assert open_local(entry) is first
+    assert weight_files(model) == [tmp_path / place]
+    numbers = np.fromfile(tmp_path / place, dtype=np.float32)
+    numbers[6:9] = [0, 0, 1]  # of "cat"
+    numbers.tofile(tmp_path / "other")
+    (tmp_path / "other").replace(tmp_path / place)
+    second = open_local(entry)
+    assert second.fingerprint != first.fingerprint
+    assert (first.encode(["cat"]).tolist(), second.encode(["cat"]).tolist()) == ([[1, 0, 0]], [[0, 0, 1]])
+    (tmp_path / place).unlink()
+    with pytest.raises(ConfigError, match="no model that onnxruntime"):
+        open_local(entry)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_vector_that_is_not_finite_is_an_error(tmp_path: Path, number: float) -> None:
+    table = TABLE.copy()
+    table[3, 0] = number
+    made = OnnxEncoder(*write_encoder(tmp_path, table))
+    assert made.encode(["cat"]).tolist() == [[1, 0, 0]]
+    with pytest.raises(ConfigError, match="not finite"):
+        made.encode(["cat", "dog cat"])
 
 
 def test_files_that_are_no_encoder_are_refused(tmp_path: Path) -> None:

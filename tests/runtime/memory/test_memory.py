@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router_runtime.errors import MemoryRefused, RequestError, StoreError
+from router_runtime.errors import MemoryRefused, PredictionError, RequestError, StoreError
 from router_runtime.memory import Access, HashEncoder, Memory
 from router_runtime.memory.access import access_of, by_registry, private
 from router_runtime.memory.encoders import normalised
 from router_runtime.memory.entries import Vector
+from router_runtime.memory.sqlite_store import SqliteMemory
 from router_runtime.registry_agents import EVERYONE, AgentEntry, MemoryEntry
 from router_runtime.registry_reader import load_registry
 from tests.conftest import Clock
@@ -188,6 +191,24 @@ def test_two_openings_of_one_store_see_each_other(place: str | Path) -> None:
     other.close()
 
 
+PASSER_BY = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+print(*db.execute("SELECT count(*) FROM entries").fetchone())
+db.close()
+"""
+
+
+def test_two_openings_in_a_process_keep_the_file_locked(tmp_path: Path) -> None:
+    one, other = (Memory.open(tmp_path / "m.sqlite", DIRECTORY) for _ in range(2))
+    for n, memory in enumerate((one, other, one), 1):
+        memory.write("coding", f"fact {n}")
+        look = [sys.executable, "-c", PASSER_BY, str(tmp_path / "m.sqlite")]
+        assert int(subprocess.check_output(look)) == n, "the last one to close deletes the log; this is not the last"
+    one.close()
+    other.close()
+
+
 class Other:
     """An encoder by letters, to change to."""
 
@@ -210,6 +231,41 @@ def test_another_encoder_encodes_again_in_steps(place: str | Path) -> None:
     assert memory.reembed() == 0
     assert all(hit.by_meaning for hit in memory.search("fact", reader="coding"))
     assert all(hit.by_meaning is None for hit in first.search("fact", reader="coding"))
+    first.close()
+    memory.close()
+
+
+class Choosy(Other):
+    """Takes no text with a Q in it, and none at all once it is ``away``."""
+
+    def __init__(self) -> None:
+        self.away, self.seen = False, list[str]()
+
+    def encode(self, texts: Sequence[str]) -> Vector:
+        self.seen += texts
+        if self.away or any("Q" in text for text in texts):
+            raise PredictionError("not this")
+        return super().encode(texts)
+
+
+def test_texts_that_an_encoder_does_not_take_are_passed_over(
+    place: str | Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, encoder = Memory.open(place, DIRECTORY), Choosy()
+    for n in range(40):
+        first.write("coding", f"fact {n} Q" if n in (0, 1, 17) else f"fact {n}")
+    memory = Memory.open(place, DIRECTORY, encoder)
+    encoder.away = True
+    with pytest.raises(PredictionError):
+        memory.reembed(batch=16)
+    assert len(encoder.seen) == 17, "an encoder that takes nothing is not asked for each text"
+    encoder.away = False
+    assert memory.reembed(batch=16) == 37
+    assert "does not take 3 texts" in caplog.text
+    assert len(memory.search("fact", reader="coding", k=50)) == 40
+    sent = len(encoder.seen)
+    assert memory.reembed(batch=16) == 0
+    assert len(encoder.seen) == sent, "nor are they sent again and again"
     first.close()
     memory.close()
 
@@ -289,6 +345,20 @@ def test_the_file_is_its_owner_s_alone(tmp_path: Path) -> None:
     memory = Memory.open(tmp_path / "m.sqlite", DIRECTORY)
     memory.write("coding", "x")
     assert all(path.stat().st_mode & 0o077 == 0 for path in tmp_path.iterdir())
+    memory.close()
+
+
+def test_a_deletion_that_was_cut_short_or_met_a_reader_is_finished_by_the_next(tmp_path: Path) -> None:
+    memory = Memory(SqliteMemory(tmp_path / "m.sqlite", wait_s=0.05), DIRECTORY)
+    memory.write("coding", "xylophonic")
+    with closing(sqlite3.connect(tmp_path / "m.sqlite", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM entries").fetchone()
+        with pytest.raises(StoreError, match="somebody is reading it; forget again"):
+            memory.forget("coding", everything=True)
+    assert texts(memory, "xylophonic", "coding") == []
+    assert memory.forget("coding", everything=True) == 0, "no row is left, but its text"
+    assert not [path.name for path in tmp_path.iterdir() if b"xylophonic" in path.read_bytes()]
     memory.close()
 
 

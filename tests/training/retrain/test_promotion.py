@@ -61,7 +61,7 @@ def test_a_forced_promotion_and_its_rollback_are_recorded_and_served(kept, monke
 
 def test_a_running_router_takes_the_new_champion_over_by_itself(kept, clock):
     events = []
-    router = Router.open(kept / "served", state_dir=None, clock=clock, observers=(events.append,))
+    router = Router.open(kept / "served", state_dir=None, timer=clock, observers=(events.append,))
     router.route("Hello")
     promoter_of(kept).promote(Promotion("2", "1", "forced", "ada", "why", 0.0))
     clock.advance(2)
