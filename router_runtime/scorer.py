@@ -1,7 +1,7 @@
 """Features → predictions: one run of the bundle's graph for all candidates of a request.
 
-The graph reads ``ids`` int64 [n], ``structural`` float32 [S], ``models`` int64 [C] (index of a known model, M for an
-unknown one), ``descriptor`` float32 [C, 1 + D] (quality prior and declared strength per domain, read for unknown
+The graph reads ``ids`` int64 [n ≥ 1], ``structural`` float32 [S], ``models`` int64 [C] (index of a known model, M for
+an unknown one), ``descriptor`` float32 [C, 1 + D] (quality prior and declared strength per domain, read for unknown
 models only, 0 = nothing declared) and, where it was trained with an encoder, ``embedding`` float32 [E]. It gives
 ``quality`` [C], ``output_tokens`` [C], ``domain`` [D] and, where latency was logged, ``latency_ms`` [C].
 """
@@ -18,10 +18,13 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from router_runtime.errors import BundleFormatError, PredictionError
-from router_runtime.features import STRUCTURAL, Features
+from router_runtime.features import HASH_SIZE, STRUCTURAL, Features
 
 Floats = npt.NDArray[np.float32]
 
+_NO_IDS = np.array([HASH_SIZE], dtype=np.int64)
+"""What a graph is fed for a prompt without an id: one whose weights are zeros. For none at all, onnxruntime's
+MatMulInteger returns uninitialised memory."""
 _INPUTS = ("ids", "structural", "models", "descriptor")
 _REQUIRED = ("quality", "output_tokens", "domain")
 MAX_MEMORY = 512 << 20
@@ -87,7 +90,8 @@ def graph_inputs(
         PredictionError: No encoder has read the request.
     """
     feed: dict[str, npt.NDArray[Any]]
-    feed = {"ids": features.ids, "structural": features.structural, "models": models, "descriptor": descriptor}
+    ids = features.ids if len(features.ids) else _NO_IDS
+    feed = {"ids": ids, "structural": features.structural, "models": models, "descriptor": descriptor}
     if dims:
         if features.embedding is None:
             raise PredictionError("the bundle was trained with an encoder, and none has read this request")

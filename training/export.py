@@ -16,7 +16,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from router_runtime.features import HASH_SIZE, STRUCTURAL
+from router_runtime.features import STRUCTURAL
 from training.graph_parts import Floats, GraphParts, check_parts, row_names
 from training.trees import TARGET_OPSET, tree_attributes
 
@@ -49,16 +49,16 @@ class _Builder:
 def _add_text(b: _Builder, parts: GraphParts) -> None:
     """``scores`` [K] from ``ids`` and ``structural``, its named parts, and ``domain`` [D]."""
     m, d, k = len(parts.models), len(parts.domains), parts.n_scores
-    # One id of zero weights is always there: for no ids, onnxruntime's MatMulInteger returns uninitialised memory.
+    # The last row is the id of a prompt that has none, see router_runtime.scorer.graph_inputs.
     weights = np.vstack((parts.text.weights, np.zeros((1, len(parts.text.scale)), dtype=np.int8)))
-    b.node("Concat", ["ids", b.constant("zero_id", [HASH_SIZE], np.int64)], "all_ids", axis=0)
-    b.node("Gather", [b.constant("weights", weights, np.int8), "all_ids"], "picked", axis=0)
-    b.node("Shape", ["all_ids"], "n_ids")
+    b.node("Gather", [b.constant("weights", weights, np.int8), "ids"], "picked", axis=0)
+    b.node("Shape", ["ids"], "n_ids")
     b.node("ConstantOfShape", ["n_ids"], "ones", value=numpy_helper.from_array(np.ones(1, dtype=np.uint8)))
     b.node("MatMulInteger", ["ones", "picked"], "summed")
     b.node("Cast", ["summed"], "summed_float", to=TensorProto.FLOAT)
     b.node("Cast", ["n_ids"], "n_float", to=TensorProto.FLOAT)
-    b.node("Sqrt", ["n_float"], "norm")
+    b.node("Add", ["n_float", b.constant("one", [1.0])], "n_and_one")
+    b.node("Sqrt", ["n_and_one"], "norm")
     b.node("Div", ["summed_float", "norm"], "text")
     b.node("Concat", ["text", "structural", *(["embedding"] if parts.dims else [])], "prompt", axis=0)
     b.node("MatMul", ["prompt", b.constant("score_weights", parts.text.matrix())], "unbiased")

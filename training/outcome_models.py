@@ -49,7 +49,8 @@ class LearnConfig:
             cube; what the cap costs in quality stands in training/README.md).
         tree_rows: The trees learn from at most so many pairs of prompt and model.
         rank: Columns of hashed weights in the graph for the text scores.
-        sketch: Columns of hashed weights in the graph that only the trees read.
+        sketch: Columns of hashed weights in the graph that only the trees read. With ``rank`` 64 bytes a row, a line of
+            the processor's cache: fetching the rows of a prompt's ids is the dearest step of a decision.
         penalties: Of the text scores, relative to the mean diagonal of the Gram matrix; their mean is what serves.
         trees: Of the booster.
         label: Column of the prompts that the task head learns.
@@ -59,8 +60,8 @@ class LearnConfig:
     folds: int = 3
     text_rows: int = 12_000
     tree_rows: int = 600_000
-    rank: int = 32
-    sketch: int = 48
+    rank: int = 24
+    sketch: int = 40
     penalties: tuple[float, ...] = (12.0, 4.0)
     trees: TreeConfig = field(default_factory=TreeConfig)
     label: str = "task"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_runtime.errors import ConfigError
+from router_runtime.scorer import graph_inputs
 from tests.training.graph_examples import fitted_parts, linear_parts, prompts, train_booster
 from training.export import export_graph
 from training.graph_parts import quantise, row_names
@@ -34,7 +35,7 @@ def parts(features):
 
 def run(graph, features, models, descriptor, outputs=None):
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    feed = {"ids": features.ids, "structural": features.structural, "models": models, "descriptor": descriptor}
+    feed = graph_inputs(features, models, descriptor)
     names = [item.name for item in session.get_outputs()]
     return dict(zip(names, session.run(None, feed), strict=True))
 
@@ -129,15 +130,14 @@ def test_heads_follow_their_formulas(features):
 
 
 def test_no_ids_is_as_good_as_any(parts, features):
-    """onnxruntime's MatMulInteger over no rows returns whatever stood in memory: the graph must never do that."""
+    """onnxruntime's MatMulInteger over no rows returns whatever stood in memory: it is never given none."""
     graph, empty = export_graph(parts), features[0]
     assert len(empty.ids) == 0
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     models, descriptor = np.arange(3), np.zeros((3, 3), dtype=np.float32)
 
     def quality(prompt):
-        feed = {"ids": prompt.ids, "structural": prompt.structural, "models": models, "descriptor": descriptor}
-        return session.run(["quality"], feed)[0]
+        return session.run(["quality"], graph_inputs(prompt, models, descriptor))[0]
 
     first = quality(empty)
     for prompt in features[10:60]:
