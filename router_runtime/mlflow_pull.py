@@ -23,7 +23,8 @@ from urllib.parse import quote, urlencode, urlsplit
 from router_runtime.bundle import MANIFEST, MAX_BYTES, open_bundle
 from router_runtime.bundle_writer import install_bundle
 from router_runtime.errors import BundleError, BundleFormatError, BundleTampered, ConfigError, TransportFailure
-from router_runtime.transport import Transport, open_transport
+from router_runtime.transport import Transport
+from router_runtime.transports import open_transport
 
 MODEL, ALIAS = "pointsman-router", "champion"
 BUNDLE_FOLDER = "bundle"

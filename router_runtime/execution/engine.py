@@ -29,7 +29,8 @@ from router_runtime.providers.base import Adapter, HttpCall, Target, answer_prob
 from router_runtime.providers.keys import key_of
 from router_runtime.records import Attempt, Decision
 from router_runtime.registry import ProviderEntry, Registry
-from router_runtime.transport import Transport, open_transport
+from router_runtime.transport import Transport
+from router_runtime.transports import open_transport
 
 
 def _ignore(_attempt: Attempt) -> None:

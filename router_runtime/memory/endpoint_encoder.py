@@ -22,7 +22,8 @@ from router_runtime.providers.catalog import adapter
 from router_runtime.providers.keys import key_of
 from router_runtime.providers.reading import load_object, objs
 from router_runtime.registry import ProviderEntry
-from router_runtime.transport import Transport, open_transport
+from router_runtime.transport import Transport
+from router_runtime.transports import open_transport
 
 MAX_CHARS = 16_000
 """Of a text that is sent; what stands behind it is found by its words alone."""

@@ -25,7 +25,7 @@ from openai import AsyncOpenAI
 
 from router_runtime.errors import AllAttemptsFailed
 from router_runtime.execution import ExecutionSettings
-from router_runtime.transport import open_transport
+from router_runtime.transports import open_transport
 from tests.provider_server import ProviderServer, Stall
 from tests.runtime.execution.world import World, model, provider, registry
 

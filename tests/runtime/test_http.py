@@ -8,7 +8,8 @@ import pytest
 
 from router_runtime.errors import ConfigError, TransportFailure
 from router_runtime.proxies import ProxiedTransport, proxy_for
-from router_runtime.transport import Transport, open_transport
+from router_runtime.transport import Transport
+from router_runtime.transports import open_transport
 from tests.provider_server import (
     Close,
     ProviderServer,

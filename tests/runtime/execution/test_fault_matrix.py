@@ -8,7 +8,7 @@ import pytest
 
 from router_runtime.errors import AllAttemptsFailed, StreamInterrupted
 from router_runtime.execution import ExecutionSettings
-from router_runtime.transport import open_transport
+from router_runtime.transports import open_transport
 from tests.provider_server import ProviderServer, closed_port
 from tests.runtime.execution.wires import FAULTS, TEXT, WIRES, Wire, good
 from tests.runtime.execution.world import FAST, KEY, World, read_all

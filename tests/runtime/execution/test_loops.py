@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from router_runtime.transport import open_transport
+from router_runtime.transports import open_transport
 from tests.provider_server import ProviderServer
 from tests.runtime.execution.wires import WIRES, good
 from tests.runtime.execution.world import World
