@@ -10,8 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from matplotlib.transforms import Bbox
+from matplotlib.transforms import Bbox, BboxBase
 
 from training.metrics import hull
 from training.sweep import Floats
@@ -20,7 +21,7 @@ matplotlib.use("Agg")
 
 Points = tuple[Floats, Floats]
 DPI = 90
-_NAME_PLACES = ((1, -9), (-1, -9), (1, 4), (-1, 4), (1, -17), (-1, -17), (1, 12))
+_NAME_PLACES = tuple((sideways, up) for up in (-9, 4, -2, -17, 12, -25, 20) for sideways in (1, -1))
 """Where a model's name may stand: right (1) or left (-1) of its dot, and points above it."""
 _STEPS = 200
 _FREE = 10.0
@@ -103,30 +104,39 @@ def _on_the_axis(singles: Mapping[str, tuple[float, float]], least: float) -> di
 
 
 def _name_models(figure: Figure, axes: Axes, singles: Mapping[str, tuple[float, float]]) -> None:
-    """A dot and its name for each model; a name goes where it stays in the picture and covers no other, if it can."""
+    """A dot and its name for each model; a name goes where it covers the fewest dots and other names."""
     for cost, quality in singles.values():
         axes.plot(cost, quality, "o", color="black", markersize=4, zorder=4)
     axes.margins(y=0.08)  # room for a name below the lowest dot
     figure.draw_without_rendering()  # only a picture that was laid out knows what lies where
-    taken: list[Bbox] = []
-    for name, place in singles.items():
-        for sideways, up in _NAME_PLACES:
-            text = axes.annotate(
-                name,
-                place,
-                fontsize=6.5,
-                xytext=(4 * sideways, up),
-                textcoords="offset points",
-                ha="left" if sideways > 0 else "right",
-                zorder=5,
-                path_effects=[withStroke(linewidth=1.5, foreground="white", alpha=0.7)],
-            )
-            box = text.get_window_extent()
-            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and axes.bbox.y0 <= box.y0
-            if (inside and not box.count_overlaps(taken)) or (sideways, up) == _NAME_PLACES[-1]:
-                taken.append(box)
-                break
-            text.remove()
+    dots = [axes.transData.transform(place) for place in singles.values()]
+    taken = [Bbox.from_extents(x - 4, y - 4, x + 4, y + 4) for x, y in dots]
+    for dot, (name, place) in enumerate(singles.items()):
+        text = axes.annotate(
+            name,
+            place,
+            fontsize=6.5,
+            xytext=(0, 0),
+            textcoords="offset points",
+            zorder=5,
+            path_effects=[withStroke(linewidth=1.5, foreground="white", alpha=0.7)],
+        )
+        others = taken[:dot] + taken[dot + 1 :]
+        best = min(_NAME_PLACES, key=lambda where: _covered(_move(text, where), axes.bbox, others))
+        taken.append(_move(text, best))
+
+
+def _move(text: Annotation, where: tuple[int, int]) -> Bbox:
+    """Puts a name at one of ``_NAME_PLACES``; what it then covers."""
+    sideways, up = where
+    text.set(position=(4 * sideways, up), ha="left" if sideways > 0 else "right")
+    return text.get_window_extent()
+
+
+def _covered(box: Bbox, picture: BboxBase, others: Sequence[Bbox]) -> int:
+    """How many of ``others`` a name covers; leaving the picture is worse than covering them all."""
+    inside = picture.x0 <= box.x0 and box.x1 <= picture.x1 and picture.y0 <= box.y0 and box.y1 <= picture.y1
+    return box.count_overlaps(others) + (0 if inside else len(others) + 1)
 
 
 def reliability(title: str, curves: Mapping[str, tuple[Floats, Floats, Floats]]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -80,3 +80,18 @@ def test_every_model_is_in_the_picture_and_labels_do_not_overlap(monkeypatch, pr
     ticks = axes.get_xticklabels()
     boxes = [t.get_window_extent() for t in ticks if t.get_text() and low <= t.get_position()[0] <= high]
     assert not any(one.overlaps(other) for one, other in pairwise(boxes))
+
+
+def test_names_cover_neither_each_other_nor_other_models(monkeypatch):
+    crowd = {
+        "small-one": (3e-5, 0.42),
+        "another-small-one-8b": (7e-5, 0.44),
+        "and-a-third-7b": (6e-5, 0.418),
+        "mixture-8x7b": (1.6e-4, 0.426),
+        "at-the-right-edge": (7e-3, 0.72),
+    }
+    axes, dots = shown(monkeypatch, {"ours": (COSTS, QUALITIES)}, crowd)
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert not any(box.contains(*dot) for box in boxes for dot in dots)
+    assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
