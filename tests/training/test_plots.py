@@ -84,7 +84,7 @@ def test_every_model_is_in_the_picture_and_labels_do_not_overlap(monkeypatch, pr
 
 def test_names_cover_neither_each_other_nor_other_models(monkeypatch):
     places = ((2.7e-5, 0.42), (7.2e-5, 0.443), (5.8e-5, 0.418), (1.6e-4, 0.426), (7e-3, 0.72), (6e-4, 0.497))
-    crowd = {f"a-model-with-a-long-name-{i}": place for i, place in enumerate(places)}
+    crowd = {f"model-{i}-of-six": place for i, place in enumerate(places)}
     axes, dots = shown(monkeypatch, {"ours": (COSTS, QUALITIES)}, crowd)
     boxes = [text.get_window_extent() for text in axes.texts]
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
