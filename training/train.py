@@ -5,7 +5,6 @@ Nothing is written to the target folder, and nothing registered, before every ch
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,7 @@ from training.packaging import make_card, make_manifest, manifest_sha256, run_re
 from training.parity import MIN_ROWS, check_parity
 from training.progress import QUIET, Progress
 from training.run_record import Registered, RunRecord, VersionStore
+from training.scratch import scratch
 from training.splits import grouped_folds
 
 MIN_LABELS = 50
@@ -223,8 +223,8 @@ def parity_prompts(features: AnyFeatures, n_models: int, encoder: TextEncoder | 
 
 def register(tracker: VersionStore, name: str, record: RunRecord, bundle: Bundle) -> Registered:
     """Registers a copy of the bundle that nobody else can change meanwhile."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "bundle"
+    with scratch() as folder:
+        copy = folder / "bundle"
         copy.mkdir()
         for file in bundle.path.iterdir():
             (copy / file.name).write_bytes(file.read_bytes())

@@ -129,6 +129,8 @@ def _day_of(time: float) -> str:
 def _write(path: Path, rows: Iterable[Row]) -> int:
     """Writes one file so that it appears whole and durable, or not at all; gives the number of its rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a killed sealer: who seals holds the spool's lock
+        left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with partial.open("wb") as file:
