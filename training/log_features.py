@@ -17,7 +17,7 @@ from router_runtime.errors import DataError
 from router_runtime.features import STRUCTURAL
 from router_runtime.messages import Request
 from training.feature_matrix import FeatureMatrix, RepeatedFeatures, embed, featurise
-from training.near_duplicates import group_names, id_signatures
+from training.near_duplicates import id_groups
 
 Ints = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -69,7 +69,7 @@ def _read(decisions: pa.Table) -> RepeatedFeatures:
 def feature_groups(features: RepeatedFeatures) -> npt.NDArray[np.object_]:
     """The group of near-duplicates of each prompt, str[n]: most words and pairs of words shared."""
     distinct = features.distinct
-    names = group_names(id_signatures(distinct.ids, distinct.offsets))
+    names = id_groups(distinct.ids, distinct.offsets)
     return np.asarray(names, dtype=object)[features.code]
 
 
