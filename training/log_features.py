@@ -13,7 +13,6 @@ import pandas as pd
 import pyarrow as pa
 
 from router_runtime.encoder import TextEncoder
-from router_runtime.errors import DataError
 from router_runtime.features import STRUCTURAL
 from router_runtime.messages import Request
 from training.feature_matrix import FeatureMatrix, RepeatedFeatures, embed, featurise
@@ -31,10 +30,7 @@ def read_features(decisions: pa.Table, encoder: TextEncoder | None = None) -> Re
     Args:
         decisions: ``prompt``, ``intent`` (text, may be null), ``feature_ids`` (list of uint16, null where no features
             were logged) and ``structural`` (list of float32).
-        encoder: Reads the texts, too, redacted ones as they are.
-
-    Raises:
-        DataError: There is an encoder, and features were logged without their text.
+        encoder: Reads the texts, too, redacted ones as they are; every prompt must be there.
     """
     read = _read(decisions)
     return read if encoder is None else _embedded(read, decisions, encoder)
@@ -43,15 +39,7 @@ def read_features(decisions: pa.Table, encoder: TextEncoder | None = None) -> Re
 def _embedded(read: RepeatedFeatures, decisions: pa.Table, encoder: TextEncoder) -> RepeatedFeatures:
     """With the vectors of the different requests' texts, each as its first decision has it."""
     _, first = np.unique(read.code, return_index=True)
-    kept = decisions.select(["prompt", "feature_ids"]).take(first)
-    texts = kept["prompt"].to_pylist()
-    lost = int((kept["feature_ids"].is_valid().to_numpy() & kept["prompt"].is_null().to_numpy()).sum())
-    if lost:
-        raise DataError(
-            f"{lost} of {len(texts)} different requests were logged without their text, which the encoder reads: log "
-            "with log_prompts full or redacted, or train with a registry that names no encoder"
-        )
-    vectors = embed([text or "" for text in texts], encoder)
+    vectors = embed(decisions["prompt"].take(first).to_pylist(), encoder)
     return replace(read, distinct=replace(read.distinct, embedding=vectors))
 
 

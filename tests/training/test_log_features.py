@@ -1,7 +1,5 @@
 """A log says the same to the learner with text, with redacted text or with features alone."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -85,11 +83,6 @@ def test_the_declared_intent_is_part_of_a_request():
     found = read_features(requests(["hi", "hi", "hi"], [None] * 3, ["greet", None, "greet"]))
     assert found.code.tolist() == [0, 1, 0]
     assert same(found[0], extract(Request("hi", intent="greet")))
-
-
-def test_a_decision_without_text_and_features_stands_alone(tmp_path):
-    log = load_log(write(tmp_path, [*(replace(decision(f"n{i}"), prompt=None) for i in range(3)), *good()]))
-    assert log.table.prompts["group"].nunique() >= 4
 
 
 @pytest.mark.parametrize(

@@ -114,9 +114,25 @@ def test_an_unanswered_decision_has_no_outcome(tmp_path):
 def test_a_log_without_requests_is_refused(tmp_path):
     untold = [replace(event, prompt=None) if isinstance(event, Decision) else event for event in good()]
     with pytest.raises(NotSupported, match="keeps no requests"):
-        load_log(write(tmp_path / "untold", untold)).require_requests()
-    told = load_log(write(tmp_path / "told", [*good(1), *untold[3:]]))
-    assert told.require_requests().requests == 1
+        load_log(write(tmp_path, untold))
+    log = load_log(tmp_path, with_requests=False)
+    assert log.labels.counts["labelled"] == 40
+    assert log.table.prompts["group"].nunique() == 40
+    with pytest.raises(NotSupported, match="40 of 40 decisions keep no request"):
+        log.require_requests()
+
+
+def test_where_some_keep_no_request_the_others_are_read_and_those_are_counted(tmp_path):
+    untold = [replace(event, prompt=None) if isinstance(event, Decision) else event for event in good()]
+    log = load_log(write(tmp_path, [*good()[:90], *untold[90:], thumbs("nobody", 1.0)])).require_requests()
+    assert len(log.table.prompts) == len(log.table.outcomes) == log.labels.counts["labelled"] == 30
+    report = log.table.report
+    assert report.skipped == {
+        "decision without its request (log_prompts: none)": 10,
+        "feedback on a decision without its request": 10,
+        "feedback on an unknown decision": 1,
+    }
+    assert report.seen == report.used + 20
 
 
 def test_unlabelled_decisions_stay_with_weight_0(tmp_path):

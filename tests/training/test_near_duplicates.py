@@ -52,9 +52,7 @@ def test_nor_do_those_of_several_applications(groups_of):
 @pytest.mark.parametrize("groups_of", [of_texts, of_ids])
 def test_near_copies_of_a_question_below_it_share_a_group(groups_of):
     asked = "Please write a short story about a river that forgets its own name and meets a bridge at night in winter, "
-    asked += (
-        "tell it in the voice of an old ferryman who has never learnt to swim, and let it end before the ice breaks"
-    )
+    asked += "tell it in the voice of an old ferryman who has never learnt to swim, and let it end before dawn"
     texts = [*SAMPLE, asked, asked + " again", asked.upper() + "!"]
     groups = groups_of([f"{system(400)}\n{text}" for text in texts])
     assert len(set(groups[-3:])) == 1

@@ -135,7 +135,7 @@ def _events(job: Job, progress: Progress) -> Iterator[tuple[LogTable, Path]]:
             rules=rules,
             encoder=job.encoder,
         )
-        yield log.require_requests(), folder
+        yield log, folder
 
 
 def _read_json(job: Job, log: LogTable) -> dict[str, Any]:
