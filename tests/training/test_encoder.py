@@ -91,7 +91,8 @@ def test_meaning_is_learnt_exported_and_judged(house, capsys):
 def test_training_and_serving_read_the_same_numbers(house):
     registry = load_registry(house / "reading.yaml")
     encoder, opened = text_encoder(registry), open_for(registry, house / "reads")
-    texts = ["", "What is a bak?", "日本語の質問", "مرحبا", "\ud800", "bak " * 5000]
+    texts = ["", "What is a bak?", "日本語の質問", "مرحبا", "\ud800", "bak " * 5000, "so " * 9000 + "what is a bak?"]
+    assert np.abs(encoder.vector(texts[-1])).max() > 0.5, "the end of a long text is read"
     matrix = featurise(texts, encoder=encoder)
     descriptor = np.zeros((3, 1 + len(opened.scorer.domains)), np.float32)
     for row, text in enumerate(texts):
