@@ -7,7 +7,7 @@ attempts with one index the later holds; a malformed event is rejected with file
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -202,8 +202,7 @@ def checked_log(
 def _checked(
     db: duckdb.DuckDBPyConnection, root: Path, window: tuple[float | None, float | None], max_bad_share: float
 ) -> CheckedLog:
-    _open(db, root, window[0])
-    _parse(db, window)
+    _read(db, root, window)
     report = RowReport()
     kinds: dict[str, int] = {}
     for kind in _SHAPES:
@@ -227,39 +226,72 @@ def _in_order(decisions: pa.Table) -> pa.Table:
     return decisions.sort_by([("time", "ascending"), ("decision_id", "ascending")])
 
 
-def _open(db: duckdb.DuckDBPyConnection, root: Path, since: float | None) -> None:
-    """Makes the view ``events`` of all files from the day of ``since`` on."""
+def _read(db: duckdb.DuckDBPyConnection, root: Path, window: tuple[float | None, float | None]) -> None:
+    """Parses the log as it is at one moment, while a sealer takes spools and old days are deleted."""
+    spools = _registered(db, root)
+    while True:
+        files = _listed(root, window[0], spools)
+        _view(db, root, files, spools)
+        try:
+            _parse(db, window)
+            return
+        except duckdb.IOException:
+            if all(path.exists() for path in files):
+                raise
+            db.execute("DROP VIEW events")  # a day was deleted after it had been listed: read what is left
+
+
+def _registered(db: duckdb.DuckDBPyConnection, root: Path) -> dict[Path, str]:
+    """The spools by the table that each was read into."""
+    spools = {}
+    for place, (path, events) in enumerate(spooled_events(root)):
+        db.register(f"spool_{place}", events)
+        spools[path] = f"spool_{place}"
+    return spools
+
+
+def _listed(root: Path, since: float | None, spools: Mapping[Path, str]) -> list[Path]:
+    """The sealed files from the day of ``since`` on, less those of spools that have been read already."""
     first = "" if since is None else f"day={datetime.fromtimestamp(since, UTC):%Y-%m-%d}"
-    files = [path for path in sealed_files(root) if path.parent.name >= first]
+    found, read = sealed_files(root), {path.stem for path in spools}
+    files = [path for path in found if path.parent.name >= first and path.stem not in read]
+    if found and not files and not spools:
+        raise DataError(f"{root} holds no decisions in the time asked for")
+    return [path for path in files if _require_schema(path)]
+
+
+def _view(db: duckdb.DuckDBPyConnection, root: Path, files: Sequence[Path], spools: Mapping[Path, str]) -> None:
+    """Makes the view ``events`` of all of these."""
     parts = []
-    for path in files:
-        _require_schema(path)
     if files:
-        names = [str(path).replace("'", "''") for path in files]
-        listed = ", ".join(f"'{name}'" for name in names)
+        listed = ", ".join(_quoted(path) for path in files)
         parts.append(
             f"SELECT {', '.join(EVENT_SCHEMA.names)}, filename AS file, file_row_number + 1 AS row"  # noqa: S608
             f" FROM read_parquet([{listed}], filename = true, file_row_number = true, hive_partitioning = false)"
         )
-    for place, (path, spooled) in enumerate(spooled_events(root)):
-        db.register(f"spool_{place}", spooled)
-        name = str(path).replace("'", "''")
-        parts.append(f"SELECT *, '{name}' AS file, row_number() OVER () AS row FROM spool_{place}")  # noqa: S608 - a quoted path
-    if not parts and sealed_files(root):
-        raise DataError(f"{root} holds no decisions in the time asked for")
+    for path, table in spools.items():
+        parts.append(f"SELECT *, {_quoted(path)} AS file, row_number() OVER () AS row FROM {table}")  # noqa: S608 - a quoted path
     if not parts:
         raise DataError(f"{root} holds no log: a log is a folder of day=YYYY-MM-DD/*.parquet or spool/*.sqlite")
     db.execute(f"CREATE TEMP VIEW events AS {' UNION ALL '.join(parts)}")
 
 
-def _require_schema(path: Path) -> None:
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _require_schema(path: Path) -> bool:
+    """Whether the file is there; where it is, it is one of events."""
     try:
         found = pq.read_schema(path)
+    except FileNotFoundError:
+        return False
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file; move it away to read the rest of the log") from error
     lacking = [name for name in EVENT_SCHEMA.names if name not in found.names]
     if lacking:
         raise DataError(f"{path} lacks the column {lacking[0]!r} of an event log")
+    return True
 
 
 def _parse(db: duckdb.DuckDBPyConnection, window: tuple[float | None, float | None]) -> None:

@@ -108,6 +108,8 @@ def read_sealed(root: str | os.PathLike[str], since: float = 0.0) -> Iterator[Ro
             for batch in pq.ParquetFile(path).iter_batches(columns=list(COLUMNS)):
                 rows = (Row(*values) for values in zip(*(batch.column(c).to_pylist() for c in COLUMNS), strict=True))
                 yield from (row for row in rows if row.time >= since)
+        except FileNotFoundError:  # its day has been deleted since it was listed
+            continue
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{path}: cannot be read ({error})") from error
 
