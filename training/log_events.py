@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from router_runtime.errors import DataError, RowError
 from router_runtime.features import FEATURES_VERSION, STRUCTURAL
 from training.event_log import EVENT_SCHEMA, sealed_files, spooled_events
+from training.log_calls import make_calls
 from training.validation import EXAMPLES, MAX_BAD_SHARE, RowReport
 
 _MEMORY_LIMIT = "4GB"
@@ -108,17 +109,6 @@ _FIRST = (
     "(SELECT * FROM decision WHERE reason IS NULL"
     " QUALIFY row_number() OVER (PARTITION BY decision_id ORDER BY time, file, row) = 1)"
 )
-_CALLS = """
-    CREATE TEMP TABLE calls AS
-    WITH each AS (
-        SELECT decision_id, b.* FROM attempt WHERE reason IS NULL
-        QUALIFY row_number() OVER (PARTITION BY decision_id, b.index ORDER BY time DESC, file, row) = 1)
-    SELECT decision_id, count(*) AS attempts, sum(cost_usd) FILTER (coalesce(billed, true)) AS total_cost_usd,
-        arg_max(model, index) FILTER (error IS NULL) AS served,
-        arg_max({'i': input_tokens, 'o': output_tokens, 'c': cost_usd, 'l': latency_ms}, index)
-            FILTER (error IS NULL) AS answer
-    FROM each GROUP BY decision_id"""
-
 FEEDBACK = """
     SELECT decision_id, b.metric AS metric, b.value AS value, b.source AS source, time FROM feedback
     WHERE reason IS NULL ORDER BY time, file, row"""
@@ -214,8 +204,7 @@ def _checked(
     report += _unknown_kinds(db)
     if not kinds["decision"]:
         raise DataError(f"{root} holds no decisions{_named(window)}")
-    db.execute(_CALLS)
-    return CheckedLog(db, report, kinds)
+    return CheckedLog(db, report + make_calls(db), kinds)
 
 
 def _in_order(decisions: pa.Table) -> pa.Table:
