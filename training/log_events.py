@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from router_runtime.errors import DataError, RowError
 from router_runtime.features import FEATURES_VERSION, STRUCTURAL
-from training.event_log import EVENT_SCHEMA, sealed_files, spooled_events
+from training.event_log import EVENT_SCHEMA, day_of, sealed_files, spooled_events
 from training.log_calls import make_calls
 from training.validation import EXAMPLES, MAX_BAD_SHARE, RowReport
 
@@ -203,7 +203,7 @@ def _checked(
         report += found
     report += _unknown_kinds(db)
     if not kinds["decision"]:
-        raise DataError(f"{root} holds no decisions{_named(window)}")
+        raise _none(root, window)
     return CheckedLog(db, report + make_calls(db), kinds)
 
 
@@ -219,7 +219,7 @@ def _read(db: duckdb.DuckDBPyConnection, root: Path, window: tuple[float | None,
     """Parses the log as it is at one moment, while a sealer takes spools and old days are deleted."""
     spools = _registered(db, root)
     while True:
-        files = _listed(root, window[0], spools)
+        files = _listed(root, window, spools)
         _view(db, root, files, spools)
         try:
             _parse(db, window)
@@ -239,13 +239,13 @@ def _registered(db: duckdb.DuckDBPyConnection, root: Path) -> dict[Path, str]:
     return spools
 
 
-def _listed(root: Path, since: float | None, spools: Mapping[Path, str]) -> list[Path]:
-    """The sealed files from the day of ``since`` on, less those of spools that have been read already."""
-    first = "" if since is None else f"day={datetime.fromtimestamp(since, UTC):%Y-%m-%d}"
+def _listed(root: Path, window: tuple[float | None, float | None], spools: Mapping[Path, str]) -> list[Path]:
+    """The sealed files from the day on that the window begins, less those of spools that have been read already."""
+    first = "" if window[0] is None else f"day={day_of(window[0])}"
     found, read = sealed_files(root), {path.stem for path in spools}
     files = [path for path in found if path.parent.name >= first and path.stem not in read]
     if found and not files and not spools:
-        raise DataError(f"{root} holds no decisions in the time asked for")
+        raise _none(root, window)
     return [path for path in files if _require_schema(path)]
 
 
@@ -346,5 +346,10 @@ def _arrow(db: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
     return db.sql(query).to_arrow_table()
 
 
-def _named(window: tuple[float | None, float | None]) -> str:
-    return "" if window == (None, None) else " in the time asked for"
+def _none(root: Path, window: tuple[float | None, float | None]) -> DataError:
+    """That the window holds no decision, and which days there are."""
+    low, high = (None if edge is None else f"{datetime.fromtimestamp(edge, UTC):%Y-%m-%dT%H:%M:%SZ}" for edge in window)
+    asked = "".join([f" from {low}" if low else "", f" to {high}" if high else ""])
+    days = [path.parent.name.removeprefix("day=") for path in sealed_files(root)]
+    there = f"; its sealed days are {days[0]} to {days[-1]}, so choose --since and --until among them" if days else ""
+    return DataError(f"{root} holds no decisions{asked}{there if asked else ''}")
