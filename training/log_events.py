@@ -33,6 +33,7 @@ _SHAPES: Mapping[str, str] = {
         "user_hash": "VARCHAR", "intent": "VARCHAR", "arm": "VARCHAR", "labels": ["VARCHAR"], "policy": "VARCHAR",
         "policy_version": "VARCHAR", "bundle_version": "VARCHAR", "price_version": "VARCHAR", "prompt": "VARCHAR",
         "features": {"version": "INTEGER", "ids": ["USMALLINT"], "structural": ["FLOAT"]},
+        "counts": "MAP(VARCHAR, BIGINT)",
         "task": {"domain": "VARCHAR"}, "agent": "VARCHAR", "agent_propensity": "DOUBLE",
         "agent_dist": "MAP(VARCHAR, DOUBLE)", "matched_intent": "VARCHAR",
         "candidates": [{"model": "VARCHAR", "probability": "DOUBLE", "quality": "DOUBLE", "cost_usd": "DOUBLE"}]}""",
@@ -65,6 +66,7 @@ _CHECKS: Mapping[str, tuple[tuple[str, str], ...]] = {
             " <= 1e-6, false)",
             "propensity: is not the probability of the chosen model",
         ),
+        ("coalesce(list_min(map_values(b.counts)) < 0, false)", "counts: are below 0"),
         (f"b.features.version <> {FEATURES_VERSION}", "features: are of another version"),
         (
             "b.features IS NOT NULL AND NOT coalesce(list_count(b.features.ids) = len(b.features.ids)"
@@ -97,7 +99,8 @@ _DECISIONS = """
         b.user_hash AS user_hash, b.intent AS intent, b.arm AS arm, b.policy AS policy,
         b.policy_version AS policy_version, b.bundle_version AS bundle_version, b.price_version AS price_version,
         coalesce(b.labels[1], b.task.domain, 'unknown') AS task, coalesce(b.task.domain, 'unknown') AS domain,
-        b.prompt AS prompt, b.features.ids AS feature_ids, b.features.structural AS structural,
+        b.prompt AS prompt, to_json(b.counts)::VARCHAR AS counts,
+        b.features.ids AS feature_ids, b.features.structural AS structural,
         [c.model FOR c IN b.candidates] AS candidates, [c.probability FOR c IN b.candidates] AS probability,
         [c.quality FOR c IN b.candidates] AS predicted_quality, [c.cost_usd FOR c IN b.candidates] AS predicted_cost,
         b.matched_intent AS matched_intent, b.agent AS agent, b.agent_propensity AS agent_pscore,

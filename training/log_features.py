@@ -5,7 +5,9 @@ Groups of near-duplicates are made of features too, so that a log says the same 
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,7 @@ import pyarrow as pa
 
 from router_runtime.encoder import TextEncoder
 from router_runtime.features import STRUCTURAL
+from router_runtime.keeping import COUNTS
 from router_runtime.messages import Request
 from training.feature_matrix import FeatureMatrix, RepeatedFeatures, embed, featurise
 from training.near_duplicates import id_groups
@@ -28,8 +31,8 @@ def read_features(decisions: pa.Table, encoder: TextEncoder | None = None) -> Re
     """Features of n logged decisions; of two that are equal one is kept.
 
     Args:
-        decisions: ``prompt``, ``intent`` (text, may be null), ``feature_ids`` (list of uint16, null where no features
-            were logged) and ``structural`` (list of float32).
+        decisions: ``prompt``, ``intent``, ``counts`` (as JSON; text, may be null), ``feature_ids`` (list of uint16,
+            null where no features were logged) and ``structural`` (list of float32).
         encoder: Reads the texts, too, redacted ones as they are; every prompt must be there.
     """
     read = _read(decisions)
@@ -62,14 +65,23 @@ def feature_groups(features: RepeatedFeatures) -> npt.NDArray[np.object_]:
 
 
 def _from_text(decisions: pa.Table) -> tuple[FeatureMatrix, Ints]:
-    """Features of the different pairs of text and intent, and each decision's pair int64[n]."""
-    codes, values = zip(*(_codes(decisions[name]) for name in ("prompt", "intent")), strict=True)
-    both, pairs = pd.factorize(codes[0] * len(values[1]) + codes[1])
-    texts, intents = values
+    """Features of the different requests by text, intent and counts, and each decision's one int64[n]."""
+    codes, values = zip(*(_codes(decisions[name]) for name in ("prompt", "intent", "counts")), strict=True)
+    (texts, intents, counts) = values
+    code, different = pd.factorize((codes[0] * len(intents) + codes[1]) * len(counts) + codes[2])
+    pairs, numbers = np.divmod(different, len(counts))
+    told = [_counts(one) for one in counts]
     requests = [
-        Request(texts[pair // len(intents)] or "", intent=intents[pair % len(intents)]) for pair in pairs.tolist()
+        Request(texts[pair // len(intents)] or "", intent=intents[pair % len(intents)], **told[place])
+        for pair, place in zip(pairs.tolist(), numbers.tolist(), strict=True)
     ]
-    return featurise(requests), both.astype(np.int64)
+    return featurise(requests), code.astype(np.int64)
+
+
+def _counts(told: str | None) -> dict[str, Any]:
+    """The numbers that were logged, those of a later version left out."""
+    found = json.loads(told) if told else {}
+    return {name: value for name, value in found.items() if name in COUNTS and value is not None}
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[Ints, list[str | None]]:
