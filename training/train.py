@@ -170,7 +170,11 @@ def usable_rows(table: Table, counted: Mapping[str, int]) -> tuple[Table, npt.ND
         "rows_dropped_unknown_prompt_or_model": labelled - used,
     }
     if used < MIN_LABELS:
-        raise TooFewRows(f"{table.name}: {used} labelled rows are usable, {MIN_LABELS - used} more are needed")
+        answers = table.outcomes["prompt_id"].nunique()
+        raise TooFewRows(
+            f"{table.name}: {used} labelled rows are usable, {MIN_LABELS - used} more are needed "
+            f"({len(table.prompts):,} prompts, of which {answers:,} were answered; {labelled:,} answers have a label)"
+        )
     return usable, answered, rows
 
 
@@ -180,10 +184,10 @@ def measure(
     """Figures on held-out prompts; none where there are too few prompts to hold any out."""
     if not settings.measured:
         return None, {}
-    if is_log(table):
-        options = {"folds": settings.folds, "seed": settings.seed}
-        return logged_report(table, features, settings.learn, **options, progress=progress), {}
     try:
+        if is_log(table):
+            options = {"folds": settings.folds, "seed": settings.seed}
+            return logged_report(table, features, settings.learn, **options, progress=progress), {}
         held = held_out(table, settings.pool)
         folds = split(held, settings)
     except TooFewRows as error:
