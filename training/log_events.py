@@ -114,7 +114,8 @@ _FIRST = (
 )
 FEEDBACK = """
     SELECT decision_id, b.metric AS metric, b.value AS value, b.source AS source, time FROM feedback
-    WHERE reason IS NULL ORDER BY time, file, row"""
+    WHERE reason IS NULL QUALIFY row_number() OVER (PARTITION BY event ORDER BY time, file, row) = 1
+    ORDER BY time, file, row"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -236,6 +236,8 @@ def test_events_that_come_twice_count_once(tmp_path):
     for kind in ("decision", "attempt", "feedback"):
         assert log.table.report.skipped[f"{kind} that came twice"] == 40
     assert (log.table.report.seen, log.table.report.used) == (240, 120)
+    assert (log.labels.counts["seen"], log.labels.counts["superseded"]) == (40, 0)
+    assert "feedback that was repeated" not in log.table.report.skipped
     assert (log.decisions["attempts"] == 1).all()
 
 

@@ -196,7 +196,9 @@ def _codes(column: pd.Series[Any], names: list[str]) -> Ints:
 
 
 def _by_source(feedback: pd.DataFrame, ids: pd.Series[Any]) -> dict[str, Floats]:
-    """Mean signal of each source on each decision."""
+    """Mean signal of each source on each decision; of repeated signals the latest holds, as for labels."""
+    feedback = feedback.sort_values("time", kind="stable")
+    feedback = feedback.drop_duplicates(["decision_id", "source", "metric"], keep="last")
     row = pd.Index(ids).get_indexer(feedback["decision_id"])
     value = feedback["value"].to_numpy(dtype=np.float64)
     found = {}

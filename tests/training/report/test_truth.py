@@ -8,6 +8,7 @@ import pytest
 from router_runtime.errors import ConfigError, DataError
 from router_runtime.registry_reader import parse_registry
 from tests.training.report.conftest import simulated
+from tests.training.test_log_table import TIME, good, thumbs, write
 from training.report.arms import find_holdout
 from training.report.facts import Question, gather
 from training.report.reading import read_report_log
@@ -199,3 +200,9 @@ def _only(log, keep):
     return dataclasses.replace(
         log, frame=log.frame[keep], subject=log.subject[keep], reward=log.reward[keep], by_source=sources, **rows
     )
+
+
+def test_who_thinks_better_of_it_counts_once(tmp_path):
+    again = [thumbs(f"d{place:03d}", 1.0, TIME + 900) for place in range(40)]
+    log = read_report_log(write(tmp_path, [*good(), *again]))
+    assert (log.by_source["user"] == 1.0).all()
