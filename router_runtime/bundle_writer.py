@@ -7,8 +7,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 from router_runtime.bundle import CARD, FORMAT_VERSION, GRAPH, MANIFEST, MAX_BYTES, Bundle, open_bundle, probe_rows
 from router_runtime.errors import BundleFormatError, ConfigError
 from router_runtime.features import FEATURES_VERSION
+from router_runtime.held_folders import held_folder
 from router_runtime.manifest import parse_manifest
 from router_runtime.onnx_guard import check_graph
 
@@ -116,8 +115,7 @@ def _replace(target: Path, files: Mapping[str, bytes], check: Callable[[Path], N
     """
     require_bundle_place(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with held_folder(target.parent, f".{target.name}-") as staging:  # at the end the old bundle, where there was one
         for name, data in files.items():
             _write_synced(staging / name, data)
         staging.chmod(0o755)
@@ -131,8 +129,6 @@ def _replace(target: Path, files: Mapping[str, bytes], check: Callable[[Path], N
             os.fsync(folder)
         finally:
             os.close(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)  # the old bundle now, where there was one
     return target
 
 
@@ -140,10 +136,9 @@ def _put(staging: Path, target: Path) -> None:
     if not target.exists():
         staging.rename(target)
     elif not _exchange(staging, target):
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-old-", dir=target.parent))
-        target.rename(aside / "bundle")
-        staging.rename(target)
-        shutil.rmtree(aside, ignore_errors=True)
+        with held_folder(target.parent, f".{target.name}.old-") as aside:
+            target.rename(aside / "bundle")
+            staging.rename(target)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -15,6 +15,8 @@ Vector = npt.NDArray[np.float32]
 
 MAX_CHARS = 16_000
 """Of a request's text that an encoder is given; it cuts to its own number of tokens, but must read what it cuts."""
+TAIL_PART = 4
+"""One in so many of the characters (and of the tokens) that are read of a long text are its last ones."""
 _KEPT = 64
 
 
@@ -34,6 +36,12 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str]) -> Vector:
         """float32 [n, dims], each row of length 1, or all zeros where a text says nothing."""
         ...
+
+
+def _ends(text: str) -> str:
+    """``text``, or of a long one the first and the last characters: a question often follows what it is about."""
+    tail = MAX_CHARS // TAIL_PART
+    return text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS - tail - 1]}\n{text[-tail:]}"
 
 
 def normalised(vectors: Vector) -> Vector:
@@ -62,7 +70,7 @@ class TextEncoder:
         Raises:
             PredictionError: The model fails on it.
         """
-        return self._latest(text[:MAX_CHARS])
+        return self._latest(_ends(text))
 
     def _encode(self, text: str) -> Vector:
         try:

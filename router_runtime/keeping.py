@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import fields
 from functools import partial
 from typing import Any, Literal
 
 from router_runtime.features import FEATURES_VERSION, Features
+from router_runtime.messages import Request
 from router_runtime.records import LateText
 from router_runtime.redaction import redact
 
 LogPrompts = Literal["full", "redacted", "features", "none"]
 """The text; the text redacted, with the features of the original; the features alone; nothing."""
 WITH_FEATURES = ("redacted", "features")
+_BARE = Request("")
+COUNTS: Mapping[str, int] = {
+    one.name: int(getattr(_BARE, one.name)) for one in fields(Request) if one.name not in ("text", "intent")
+}
+"""The numbers of a request, and what they are of a bare prompt."""
 
 
 def kept_text(text: str, log_prompts: LogPrompts) -> str | LateText | None:
@@ -20,6 +28,14 @@ def kept_text(text: str, log_prompts: LogPrompts) -> str | LateText | None:
     if log_prompts == "redacted":
         return LateText(partial(redact, text), sys.getsizeof(text))
     return text if log_prompts == "full" else None
+
+
+def kept_counts(request: Request, log_prompts: LogPrompts) -> dict[str, int] | None:
+    """What is no part of the text and yet of the features, where the text stands for them; None for a bare prompt."""
+    if log_prompts != "full":
+        return None
+    found = {name: int(getattr(request, name)) for name, usual in COUNTS.items() if getattr(request, name) != usual}
+    return found or None
 
 
 def kept_features(features: Features | None, log_prompts: LogPrompts) -> dict[str, Any] | None:

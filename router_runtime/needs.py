@@ -20,7 +20,9 @@ def needs_of(registry: Registry, request: Request, intent: IntentEntry | None, o
         ConfigError: An unknown tier, model or capability.
     """
     if options.tier is not None and options.tier not in registry.tiers:
-        raise ConfigError(f"no tier {options.tier!r} in the registry{did_you_mean(options.tier, registry.tiers)}")
+        there = f"; it has {', '.join(sorted(registry.tiers))}" if registry.tiers else ", which has no tiers"
+        meant = did_you_mean(options.tier, registry.tiers)
+        raise ConfigError(f"no tier {options.tier[:100]!r} in the registry{meant or there}")
     models: tuple[str, ...] | None = None
     if options.model != "auto" or options.order or options.models is not None:
         models = _allowed(registry, options)

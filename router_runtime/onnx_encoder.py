@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-from router_runtime.encoder import Vector, normalised
+from router_runtime.encoder import TAIL_PART, Vector, normalised
 from router_runtime.errors import ConfigError
 from router_runtime.onnx_weights import file_digest, model_digest
 from router_runtime.scorer import ORT_ERRORS
@@ -30,7 +29,8 @@ class OnnxEncoder:
         model: A ``.onnx`` file with the inputs ``input_ids``, ``attention_mask`` and maybe ``token_type_ids``, each
             int64 [n, tokens]; its first output is float [n, tokens, dims], or [n, dims] where it pools by itself.
         tokenizer: The model's ``tokenizer.json``.
-        max_tokens: Longer texts are cut.
+        max_tokens: Of a longer text the first three quarters of these and the last quarter are read: a question often
+            stands at the end.
 
     Raises:
         ConfigError: A file cannot be read, or is not what is meant.
@@ -38,9 +38,8 @@ class OnnxEncoder:
 
     def __init__(self, model: Path, tokenizer: Path, max_tokens: int = 512) -> None:
         self._max_tokens = max_tokens
-        self._fingerprint = f"onnx-{_told(model_digest, model)}-{_told(file_digest, tokenizer)}-{max_tokens}"
-        self._guard = threading.Lock()  # one text at a time: padding is a state of the tokenizer
-        self._tokenizer = _tokenizer(tokenizer, max_tokens)
+        self._fingerprint = f"onnx-{_told(model_digest, model)}-{_told(file_digest, tokenizer)}-{max_tokens}-ends"
+        self._tokenizer = _tokenizer(tokenizer)
         self._session = _session(model)
         self._inputs = [one.name for one in self._session.get_inputs()]
         if not {"input_ids", "attention_mask"} <= set(self._inputs) <= set(_INPUTS):
@@ -48,7 +47,7 @@ class OnnxEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the model (with the files of its weights) and of the tokenizer, and where texts are cut."""
+        """sha256 of the model (with the files of its weights) and of the tokenizer, and how texts are cut."""
         return self._fingerprint
 
     @cached_property
@@ -68,19 +67,29 @@ class OnnxEncoder:
 
     def _run(self, texts: Sequence[str]) -> Vector:
         clean = [text.encode("utf-8", "replace").decode() for text in texts]
-        with self._guard:
-            found = self._tokenizer.encode_batch(clean)
-        if not max(len(one.ids) for one in found):
+        found = self._tokenizer.encode_batch(clean)
+        length = min(max(len(one.ids) for one in found), self._max_tokens)
+        if not length:
             return np.zeros((len(texts), self.dims), dtype=np.float32)
         columns = {
-            "input_ids": [one.ids for one in found],
-            "attention_mask": [one.attention_mask for one in found],
-            "token_type_ids": [one.type_ids for one in found],
+            "input_ids": [self._ends(one.ids, length) for one in found],
+            "attention_mask": [self._ends(one.attention_mask, length) for one in found],
+            "token_type_ids": [self._ends(one.type_ids, length) for one in found],
         }
         vectors = self._vectors({name: np.array(rows, dtype=np.int64) for name, rows in columns.items()})
         if not np.isfinite(vectors).all():  # weights of 16 bits overflow on some texts
             raise ConfigError("encoder: the model gives numbers that are not finite")
         return vectors
+
+    def _ends(self, numbers: Sequence[int], length: int) -> list[int]:
+        """The first and last of a text's numbers where they are too many, and zeros up to ``length``.
+
+        Marks that the tokenizer puts around a text are its first and last token, so they stay.
+        """
+        if len(numbers) > self._max_tokens:
+            tail = -(-self._max_tokens // TAIL_PART) if self._max_tokens > 1 else 0
+            numbers = [*numbers[: self._max_tokens - tail], *numbers[len(numbers) - tail :]]
+        return [*numbers, *[0] * (length - len(numbers))]
 
     def _vectors(self, given: Mapping[str, npt.NDArray[np.int64]]) -> Vector:
         try:
@@ -112,13 +121,13 @@ def _told(digest: Callable[[Path], str], path: Path) -> str:
         raise ConfigError(f"encoder: {path.name} cannot be read: {error.strerror}") from error
 
 
-def _tokenizer(path: Path, max_tokens: int) -> Tokenizer:
+def _tokenizer(path: Path) -> Tokenizer:
     try:
         found = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # the library raises nothing narrower
         raise ConfigError(f"encoder: {path.name} is no tokenizer.json") from error
-    found.enable_truncation(max_tokens)
-    found.enable_padding()
+    found.no_truncation()  # the file may ask for either; texts are cut at both ends here
+    found.no_padding()
     return found
 
 

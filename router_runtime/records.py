@@ -184,6 +184,8 @@ class Decision:
         agent: The agent that had the task, or None.
         agent_propensity: Probability with which it was given to that agent, 0..1; None without one.
         agent_dist: Probability by agent that could have been given it; None without one.
+        counts: Of a request whose text is kept in full, what the text does not tell: the numbers of
+            :class:`router_runtime.messages.Request` that are not those of a bare prompt (turns, tools …).
     """
 
     id: str
@@ -211,6 +213,7 @@ class Decision:
     agent: str | None = None
     agent_propensity: float | None = None
     agent_dist: dict[str, float] | None = None
+    counts: dict[str, int] | None = None
 
     @property
     def action_dist(self) -> dict[str, float]:

@@ -95,7 +95,7 @@ class OnnxEncoderEntry:
 
     Args:
         onnx, tokenizer: Paths of the model and of its ``tokenizer.json``.
-        max_tokens: Longer texts are cut.
+        max_tokens: Of longer texts the beginning and the end are read.
     """
 
     onnx: str

@@ -27,7 +27,7 @@ from router_runtime.exploring import Explorer
 from router_runtime.features import Features, extract
 from router_runtime.filters import HealthView, estimate_tokens, fit_context
 from router_runtime.hooks import Bell, DeadlineMissed, Decided, Observer, PredictionFailed, RouterEvent
-from router_runtime.keeping import WITH_FEATURES, LogPrompts, kept_features, kept_text
+from router_runtime.keeping import WITH_FEATURES, LogPrompts, kept_counts, kept_features, kept_text
 from router_runtime.live import Live
 from router_runtime.messages import Messages, Request, read_request
 from router_runtime.needs import needs_of
@@ -373,6 +373,7 @@ class Router(Calling):
             seed=seed,
             prompt=kept_text(weighed.request.text, log),
             features=kept_features(weighed.features, log),
+            counts=kept_counts(weighed.request, log),
             elapsed_ms=(self._timer() - started) * 1e3,
         )
 

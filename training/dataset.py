@@ -192,8 +192,15 @@ def _completed(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
             frame[column] = True if column == "core_pool" else None
     for column in ("prompt_id", "model"):
         if column in frame.columns:
-            frame[column] = frame[column].astype("string").astype("str")
+            frame[column] = _whole(frame[column]).astype("string").astype("str")
     return frame
+
+
+def _whole(ids: pd.Series) -> pd.Series:
+    """Numbers that are whole as such: pandas makes 7 a 7.0 where one of the others is missing."""
+    if not pd.api.types.is_float_dtype(ids) or not (known := ids[ids.notna()]).mod(1).eq(0).all():
+        return ids
+    return ids.astype("Int64") if known.abs().lt(2**53).all() else ids
 
 
 def _check_models(frame: pd.DataFrame) -> tuple[pd.DataFrame, RowReport]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from router_runtime.stores.spool import read_spool, spool_files
+from router_runtime.stores.reading import read_spools
 
 EVENT_SCHEMA = pa.schema(
     [
@@ -82,13 +82,12 @@ def sealed_files(root: Path) -> list[Path]:
 
 
 def spooled_events(root: Path) -> Iterator[tuple[Path, pa.Table]]:
-    """The events of each spool, still open or not.
+    """The events of each spool, still open or not, as :func:`router_runtime.stores.reading.read_spools` says it.
 
     Raises:
         StoreError: Where a spool cannot be read.
     """
-    for path in spool_files(root):
-        rows = list(read_spool(path))
+    for path, rows in read_spools(root):
         yield path, events_table({name: [getattr(row, name) for row in rows] for name in EVENT_SCHEMA.names})
 
 

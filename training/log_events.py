@@ -7,7 +7,7 @@ attempts with one index the later holds; a malformed event is rejected with file
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from router_runtime.errors import DataError, RowError
 from router_runtime.features import FEATURES_VERSION, STRUCTURAL
-from training.event_log import EVENT_SCHEMA, sealed_files, spooled_events
+from training.event_log import EVENT_SCHEMA, day_of, sealed_files, spooled_events
+from training.log_calls import make_calls
 from training.validation import EXAMPLES, MAX_BAD_SHARE, RowReport
 
 _MEMORY_LIMIT = "4GB"
@@ -32,6 +33,7 @@ _SHAPES: Mapping[str, str] = {
         "user_hash": "VARCHAR", "intent": "VARCHAR", "arm": "VARCHAR", "labels": ["VARCHAR"], "policy": "VARCHAR",
         "policy_version": "VARCHAR", "bundle_version": "VARCHAR", "price_version": "VARCHAR", "prompt": "VARCHAR",
         "features": {"version": "INTEGER", "ids": ["USMALLINT"], "structural": ["FLOAT"]},
+        "counts": "MAP(VARCHAR, BIGINT)",
         "task": {"domain": "VARCHAR"}, "agent": "VARCHAR", "agent_propensity": "DOUBLE",
         "agent_dist": "MAP(VARCHAR, DOUBLE)", "matched_intent": "VARCHAR",
         "candidates": [{"model": "VARCHAR", "probability": "DOUBLE", "quality": "DOUBLE", "cost_usd": "DOUBLE"}]}""",
@@ -64,6 +66,7 @@ _CHECKS: Mapping[str, tuple[tuple[str, str], ...]] = {
             " <= 1e-6, false)",
             "propensity: is not the probability of the chosen model",
         ),
+        ("coalesce(list_min(map_values(b.counts)) < 0, false)", "counts: are below 0"),
         (f"b.features.version <> {FEATURES_VERSION}", "features: are of another version"),
         (
             "b.features IS NOT NULL AND NOT coalesce(list_count(b.features.ids) = len(b.features.ids)"
@@ -96,7 +99,8 @@ _DECISIONS = """
         b.user_hash AS user_hash, b.intent AS intent, b.arm AS arm, b.policy AS policy,
         b.policy_version AS policy_version, b.bundle_version AS bundle_version, b.price_version AS price_version,
         coalesce(b.labels[1], b.task.domain, 'unknown') AS task, coalesce(b.task.domain, 'unknown') AS domain,
-        b.prompt AS prompt, b.features.ids AS feature_ids, b.features.structural AS structural,
+        b.prompt AS prompt, to_json(b.counts)::VARCHAR AS counts,
+        b.features.ids AS feature_ids, b.features.structural AS structural,
         [c.model FOR c IN b.candidates] AS candidates, [c.probability FOR c IN b.candidates] AS probability,
         [c.quality FOR c IN b.candidates] AS predicted_quality, [c.cost_usd FOR c IN b.candidates] AS predicted_cost,
         b.matched_intent AS matched_intent, b.agent AS agent, b.agent_propensity AS agent_pscore,
@@ -108,20 +112,10 @@ _FIRST = (
     "(SELECT * FROM decision WHERE reason IS NULL"
     " QUALIFY row_number() OVER (PARTITION BY decision_id ORDER BY time, file, row) = 1)"
 )
-_CALLS = """
-    CREATE TEMP TABLE calls AS
-    WITH each AS (
-        SELECT decision_id, b.* FROM attempt WHERE reason IS NULL
-        QUALIFY row_number() OVER (PARTITION BY decision_id, b.index ORDER BY time DESC, file, row) = 1)
-    SELECT decision_id, count(*) AS attempts, sum(cost_usd) FILTER (coalesce(billed, true)) AS total_cost_usd,
-        arg_max(model, index) FILTER (error IS NULL) AS served,
-        arg_max({'i': input_tokens, 'o': output_tokens, 'c': cost_usd, 'l': latency_ms}, index)
-            FILTER (error IS NULL) AS answer
-    FROM each GROUP BY decision_id"""
-
 FEEDBACK = """
     SELECT decision_id, b.metric AS metric, b.value AS value, b.source AS source, time FROM feedback
-    WHERE reason IS NULL ORDER BY time, file, row"""
+    WHERE reason IS NULL QUALIFY row_number() OVER (PARTITION BY event ORDER BY time, file, row) = 1
+    ORDER BY time, file, row"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,8 +196,7 @@ def checked_log(
 def _checked(
     db: duckdb.DuckDBPyConnection, root: Path, window: tuple[float | None, float | None], max_bad_share: float
 ) -> CheckedLog:
-    _open(db, root, window[0])
-    _parse(db, window)
+    _read(db, root, window)
     report = RowReport()
     kinds: dict[str, int] = {}
     for kind in _SHAPES:
@@ -214,9 +207,8 @@ def _checked(
         report += found
     report += _unknown_kinds(db)
     if not kinds["decision"]:
-        raise DataError(f"{root} holds no decisions{_named(window)}")
-    db.execute(_CALLS)
-    return CheckedLog(db, report, kinds)
+        raise _none(root, window)
+    return CheckedLog(db, report + make_calls(db), kinds)
 
 
 def _in_order(decisions: pa.Table) -> pa.Table:
@@ -227,39 +219,72 @@ def _in_order(decisions: pa.Table) -> pa.Table:
     return decisions.sort_by([("time", "ascending"), ("decision_id", "ascending")])
 
 
-def _open(db: duckdb.DuckDBPyConnection, root: Path, since: float | None) -> None:
-    """Makes the view ``events`` of all files from the day of ``since`` on."""
-    first = "" if since is None else f"day={datetime.fromtimestamp(since, UTC):%Y-%m-%d}"
-    files = [path for path in sealed_files(root) if path.parent.name >= first]
+def _read(db: duckdb.DuckDBPyConnection, root: Path, window: tuple[float | None, float | None]) -> None:
+    """Parses the log as it is at one moment, while a sealer takes spools and old days are deleted."""
+    spools = _registered(db, root)
+    while True:
+        files = _listed(root, window, spools)
+        _view(db, root, files, spools)
+        try:
+            _parse(db, window)
+            return
+        except duckdb.IOException:
+            if all(path.exists() for path in files):
+                raise
+            db.execute("DROP VIEW events")  # a day was deleted after it had been listed: read what is left
+
+
+def _registered(db: duckdb.DuckDBPyConnection, root: Path) -> dict[Path, str]:
+    """The spools by the table that each was read into."""
+    spools = {}
+    for place, (path, events) in enumerate(spooled_events(root)):
+        db.register(f"spool_{place}", events)
+        spools[path] = f"spool_{place}"
+    return spools
+
+
+def _listed(root: Path, window: tuple[float | None, float | None], spools: Mapping[Path, str]) -> list[Path]:
+    """The sealed files from the day on that the window begins, less those of spools that have been read already."""
+    first = "" if window[0] is None else f"day={day_of(window[0])}"
+    found, read = sealed_files(root), {path.stem for path in spools}
+    files = [path for path in found if path.parent.name >= first and path.stem not in read]
+    if found and not files and not spools:
+        raise _none(root, window)
+    return [path for path in files if _require_schema(path)]
+
+
+def _view(db: duckdb.DuckDBPyConnection, root: Path, files: Sequence[Path], spools: Mapping[Path, str]) -> None:
+    """Makes the view ``events`` of all of these."""
     parts = []
-    for path in files:
-        _require_schema(path)
     if files:
-        names = [str(path).replace("'", "''") for path in files]
-        listed = ", ".join(f"'{name}'" for name in names)
+        listed = ", ".join(_quoted(path) for path in files)
         parts.append(
             f"SELECT {', '.join(EVENT_SCHEMA.names)}, filename AS file, file_row_number + 1 AS row"  # noqa: S608
             f" FROM read_parquet([{listed}], filename = true, file_row_number = true, hive_partitioning = false)"
         )
-    for place, (path, spooled) in enumerate(spooled_events(root)):
-        db.register(f"spool_{place}", spooled)
-        name = str(path).replace("'", "''")
-        parts.append(f"SELECT *, '{name}' AS file, row_number() OVER () AS row FROM spool_{place}")  # noqa: S608 - a quoted path
-    if not parts and sealed_files(root):
-        raise DataError(f"{root} holds no decisions in the time asked for")
+    for path, table in spools.items():
+        parts.append(f"SELECT *, {_quoted(path)} AS file, row_number() OVER () AS row FROM {table}")  # noqa: S608 - a quoted path
     if not parts:
         raise DataError(f"{root} holds no log: a log is a folder of day=YYYY-MM-DD/*.parquet or spool/*.sqlite")
     db.execute(f"CREATE TEMP VIEW events AS {' UNION ALL '.join(parts)}")
 
 
-def _require_schema(path: Path) -> None:
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _require_schema(path: Path) -> bool:
+    """Whether the file is there; where it is, it is one of events."""
     try:
         found = pq.read_schema(path)
+    except FileNotFoundError:
+        return False
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a readable Parquet file; move it away to read the rest of the log") from error
     lacking = [name for name in EVENT_SCHEMA.names if name not in found.names]
     if lacking:
         raise DataError(f"{path} lacks the column {lacking[0]!r} of an event log")
+    return True
 
 
 def _parse(db: duckdb.DuckDBPyConnection, window: tuple[float | None, float | None]) -> None:
@@ -325,5 +350,10 @@ def _arrow(db: duckdb.DuckDBPyConnection, query: str) -> pa.Table:
     return db.sql(query).to_arrow_table()
 
 
-def _named(window: tuple[float | None, float | None]) -> str:
-    return "" if window == (None, None) else " in the time asked for"
+def _none(root: Path, window: tuple[float | None, float | None]) -> DataError:
+    """That the window holds no decision, and which days there are."""
+    low, high = (None if edge is None else f"{datetime.fromtimestamp(edge, UTC):%Y-%m-%dT%H:%M:%SZ}" for edge in window)
+    asked = "".join([f" from {low}" if low else "", f" to {high}" if high else ""])
+    days = [path.parent.name.removeprefix("day=") for path in sealed_files(root)]
+    there = f"; its sealed days are {days[0]} to {days[-1]}, so choose --since and --until among them" if days else ""
+    return DataError(f"{root} holds no decisions{asked}{there if asked else ''}")

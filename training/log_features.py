@@ -5,7 +5,9 @@ Groups of near-duplicates are made of features too, so that a log says the same 
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +15,11 @@ import pandas as pd
 import pyarrow as pa
 
 from router_runtime.encoder import TextEncoder
-from router_runtime.errors import DataError
 from router_runtime.features import STRUCTURAL
+from router_runtime.keeping import COUNTS
 from router_runtime.messages import Request
 from training.feature_matrix import FeatureMatrix, RepeatedFeatures, embed, featurise
-from training.near_duplicates import group_names, id_signatures
+from training.near_duplicates import id_groups
 
 Ints = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -29,12 +31,9 @@ def read_features(decisions: pa.Table, encoder: TextEncoder | None = None) -> Re
     """Features of n logged decisions; of two that are equal one is kept.
 
     Args:
-        decisions: ``prompt``, ``intent`` (text, may be null), ``feature_ids`` (list of uint16, null where no features
-            were logged) and ``structural`` (list of float32).
-        encoder: Reads the texts, too, redacted ones as they are.
-
-    Raises:
-        DataError: There is an encoder, and features were logged without their text.
+        decisions: ``prompt``, ``intent``, ``counts`` (as JSON; text, may be null), ``feature_ids`` (list of uint16,
+            null where no features were logged) and ``structural`` (list of float32).
+        encoder: Reads the texts, too, redacted ones as they are; every prompt must be there.
     """
     read = _read(decisions)
     return read if encoder is None else _embedded(read, decisions, encoder)
@@ -43,15 +42,7 @@ def read_features(decisions: pa.Table, encoder: TextEncoder | None = None) -> Re
 def _embedded(read: RepeatedFeatures, decisions: pa.Table, encoder: TextEncoder) -> RepeatedFeatures:
     """With the vectors of the different requests' texts, each as its first decision has it."""
     _, first = np.unique(read.code, return_index=True)
-    kept = decisions.select(["prompt", "feature_ids"]).take(first)
-    texts = kept["prompt"].to_pylist()
-    lost = int((kept["feature_ids"].is_valid().to_numpy() & kept["prompt"].is_null().to_numpy()).sum())
-    if lost:
-        raise DataError(
-            f"{lost} of {len(texts)} different requests were logged without their text, which the encoder reads: log "
-            "with log_prompts full or redacted, or train with a registry that names no encoder"
-        )
-    vectors = embed([text or "" for text in texts], encoder)
+    vectors = embed(decisions["prompt"].take(first).to_pylist(), encoder)
     return replace(read, distinct=replace(read.distinct, embedding=vectors))
 
 
@@ -69,19 +60,28 @@ def _read(decisions: pa.Table) -> RepeatedFeatures:
 def feature_groups(features: RepeatedFeatures) -> npt.NDArray[np.object_]:
     """The group of near-duplicates of each prompt, str[n]: most words and pairs of words shared."""
     distinct = features.distinct
-    names = group_names(id_signatures(distinct.ids, distinct.offsets))
+    names = id_groups(distinct.ids, distinct.offsets)
     return np.asarray(names, dtype=object)[features.code]
 
 
 def _from_text(decisions: pa.Table) -> tuple[FeatureMatrix, Ints]:
-    """Features of the different pairs of text and intent, and each decision's pair int64[n]."""
-    codes, values = zip(*(_codes(decisions[name]) for name in ("prompt", "intent")), strict=True)
-    both, pairs = pd.factorize(codes[0] * len(values[1]) + codes[1])
-    texts, intents = values
+    """Features of the different requests by text, intent and counts, and each decision's one int64[n]."""
+    codes, values = zip(*(_codes(decisions[name]) for name in ("prompt", "intent", "counts")), strict=True)
+    (texts, intents, counts) = values
+    code, different = pd.factorize((codes[0] * len(intents) + codes[1]) * len(counts) + codes[2])
+    pairs, numbers = np.divmod(different, len(counts))
+    told = [_counts(one) for one in counts]
     requests = [
-        Request(texts[pair // len(intents)] or "", intent=intents[pair % len(intents)]) for pair in pairs.tolist()
+        Request(texts[pair // len(intents)] or "", intent=intents[pair % len(intents)], **told[place])
+        for pair, place in zip(pairs.tolist(), numbers.tolist(), strict=True)
     ]
-    return featurise(requests), both.astype(np.int64)
+    return featurise(requests), code.astype(np.int64)
+
+
+def _counts(told: str | None) -> dict[str, Any]:
+    """The numbers that were logged, those of a later version left out."""
+    found = json.loads(told) if told else {}
+    return {name: value for name, value in found.items() if name in COUNTS and value is not None}
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[Ints, list[str | None]]:

@@ -21,12 +21,15 @@ from training.log_events import LogEvents, read_events
 from training.log_features import feature_groups, read_features
 from training.ope.decisions import LoggedDecisions
 from training.prices import implied_prices
+from training.told import told
 from training.validation import MAX_BAD_SHARE
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 SEGMENTS = ("domain", "tier")
+ALONE = "g-"
+"""Begins the groups of decisions that tell no request."""
 _LISTS = ("candidates", "probability", "predicted_quality", "predicted_cost")
 _AGENTS = ("agents", "agent_probability")
 _TEXT = ("session", "tier", "user_hash", "intent", "arm", "policy", "policy_version", "bundle_version", "price_version")
@@ -51,7 +54,6 @@ class LogTable:
         kinds: Good events by kind.
         agents: Names of the G agents that could have been given a task; none in a log without agents.
         agent_dist: Probability with which each was given it, float64[n, G], NaN where it could not be.
-        requests: Decisions that tell their request, by its text or its features.
     """
 
     table: Table
@@ -66,7 +68,6 @@ class LogTable:
     kinds: Mapping[str, int]
     agents: tuple[str, ...]
     agent_dist: Floats
-    requests: int
 
     @property
     def models(self) -> list[str]:
@@ -80,15 +81,15 @@ class LogTable:
         return {**self.table.report.counts(), **kinds, **labels}
 
     def require_requests(self) -> LogTable:
-        """This log, where any decision tells its request.
+        """This log, where every decision tells its request.
 
         Raises:
-            NotSupported: None does: every request would count as the same empty one.
+            NotSupported: One does not, and would count as an empty request.
         """
-        if not self.requests:
+        untold = self.table.prompts["group"].str.startswith(ALONE).sum()
+        if untold:
             raise NotSupported(
-                "the log keeps no requests (log_prompts: none), so nothing can be learnt from it or said of another"
-                " router; log with --log-prompts redacted (or features), in Python log_prompts='redacted'"
+                f"{untold} of {len(self.decisions)} decisions keep no request; load the log without them"
             )
         return self
 
@@ -120,6 +121,7 @@ def load_log(
     rules: LabelRules | None = None,
     max_bad_share: float = MAX_BAD_SHARE,
     encoder: TextEncoder | None = None,
+    with_requests: bool = True,
 ) -> LogTable:
     """Reads a log folder: sealed days and open spools as one.
 
@@ -133,13 +135,18 @@ def load_log(
         rules: How labels are made of feedback.
         max_bad_share: Bound on malformed events of a kind, 0..1.
         encoder: Reads the logged texts, too.
+        with_requests: Leaves out, and counts, the decisions that hold neither prompt nor features (nor the text that
+            the encoder reads); else they count as empty requests, each in a group of its own.
 
     Raises:
-        DataError: Where there is no log, a file cannot be read, no decision is left, or the encoder lacks texts.
+        DataError: Where there is no log, a file cannot be read, or no decision is left.
+        NotSupported: Where no decision tells its request.
         TooManyBadRows: Above the bound.
         TooFewRows: Where fewer decisions get a label than ``rules`` asks for.
     """
     events = read_events(root, since=since, until=until, max_bad_share=max_bad_share)
+    if with_requests:
+        events = told(events, encoder is not None)
     if known_by is not None:
         events = replace(events, feedback=events.feedback.filter(pc.less_equal(events.feedback["time"], known_by)))
     outside = "" if since is None and until is None else " or one outside the window"
@@ -177,7 +184,6 @@ def _log_table(events: LogEvents, rules: LabelRules, name: str, outside: str, en
         kinds=events.kinds,
         agents=tuple(agents),
         agent_dist=agent_dist,
-        requests=int((decisions["prompt"].notna() | decisions["has_features"]).sum()),
     )
 
 
@@ -239,7 +245,7 @@ def _prompts(decisions: pd.DataFrame, features: RepeatedFeatures) -> pd.DataFram
     prompts = prompts.rename(columns={"decision_id": "prompt_id"})
     prompts.insert(1, "text", decisions["prompt"].fillna("").astype("str"))
     nothing = (decisions["prompt"].isna() & ~decisions["has_features"]).to_numpy()
-    groups = np.where(nothing, "g-" + decisions["decision_id"].to_numpy(dtype=object), feature_groups(features))
+    groups = np.where(nothing, ALONE + decisions["decision_id"].to_numpy(dtype=object), feature_groups(features))
     prompts.insert(4, "group", groups)
     return prompts
 

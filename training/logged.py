@@ -15,7 +15,7 @@ from training.dataset import Table
 from training.feature_matrix import AnyFeatures, RepeatedFeatures
 from training.progress import QUIET, Progress
 from training.reliability import expected_calibration_error
-from training.served import Served, predict_table, served_parts
+from training.served import Served, known_means, predict_table, served_parts
 from training.splits import grouped_folds
 from training.sweep import Floats
 
@@ -37,17 +37,24 @@ def logged_report(
 ) -> dict[str, Any]:
     """Calibration and Brier score of the logged answers in one held-out fold, beside those of each model's mean.
 
+    There are at most ``folds``: no more than groups of prompts.
+
     Returns:
         JSON-ready: ``calibration``, ``brier_of_model_means``, ``held_out``; ``baselines`` and ``differences`` are
         empty: a log of single answers compares no routers.
+
+    Raises:
+        TooFewRows: Where all prompts are of one group.
     """
-    index = np.asarray(grouped_folds(table.prompts["group"].astype(str).to_numpy(), folds, seed))
+    groups = table.prompts["group"].astype(str).to_numpy()
+    folds = max(min(folds, len(np.unique(groups))), 2)
+    index = np.asarray(grouped_folds(groups, folds, seed))
     rows = index == 0
     progress.say(f"learning without {rows.sum()} held-out prompts")
     seen, held = table.take(~rows), table.take(rows)
     predicted = _predicted(served_parts(learn(seen, features.take(~rows))), held, features.take(rows))
     quality = held.matrix("quality")
-    means = np.nanmean(np.where(np.isfinite(seen.matrix("quality")), seen.matrix("quality"), np.nan), axis=0)
+    means = known_means(seen.matrix("quality"))
     means = np.where(np.isfinite(means), means, np.nanmean(means))
     present = np.isfinite(quality)
     return {

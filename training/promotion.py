@@ -7,7 +7,6 @@ is finished by whoever comes next. A version's bundle is fetched and opened befo
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from router_runtime.errors import BundleTampered, ConfigError
 from training.retrain.state import State, read_json, write_durably
 from training.retrain.window import iso
 from training.run_record import Version
+from training.scratch import scratch
 from training.tracking import Tracker
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -91,8 +91,8 @@ class Promoter:
             ConfigError: Where there is no such version.
             BundleError: Where its bundle does not open, or is not the one that was registered; nothing has changed.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            self.fetch(change.version, Path(folder))
+        with scratch() as folder:
+            self.fetch(change.version, folder)
         self._observe("intent")
         write_durably(self._pending, json.dumps(asdict(change)).encode())
         return self._carry_out(change)
@@ -115,8 +115,8 @@ class Promoter:
 
     def _carry_out(self, change: Promotion) -> Bundle:
         """All steps; each does no harm when it is done twice."""
-        with tempfile.TemporaryDirectory() as folder:
-            bundle = self.fetch(change.version, Path(folder))
+        with scratch() as folder:
+            bundle = self.fetch(change.version, folder)
             self._observe("record")
             self._record(change)
             self._observe("alias")

@@ -99,5 +99,13 @@ def predicted_cost(table: Table, output_tokens: Floats, input_scale: Floats) -> 
     cost: Floats = (estimated[:, None] * input_scale * price_in + output_tokens * price_out) / 1e6
     unpriced = np.flatnonzero(~np.isfinite(price_in + price_out))
     if len(unpriced):
-        cost[:, unpriced] = np.nanmean(table.matrix("cost_usd")[:, unpriced], axis=0)
+        cost[:, unpriced] = known_means(table.matrix("cost_usd")[:, unpriced])
     return cost
+
+
+def known_means(values: Floats) -> Floats:
+    """The mean of each column's finite values, NaN where it has none."""
+    known = np.isfinite(values)
+    count = known.sum(axis=0)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    return np.asarray(np.divide(total, count, out=np.full(values.shape[1], np.nan), where=count > 0))

@@ -66,7 +66,7 @@ def read_source(args: argparse.Namespace, encoder: TextEncoder | None = None) ->
         table = import_file(kind, Path(file), args.mapping)
         return Source(table, table.report.counts(), f"Imported from {Path(file).name} ({kind}).")
     with local_log(args.store if args.log is None else args.log) as folder:
-        logged = load_log(folder, encoder=encoder).require_requests()
+        logged = load_log(folder, encoder=encoder)
     return Source(
         logged.table,
         logged.counts(),

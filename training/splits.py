@@ -27,8 +27,9 @@ def grouped_folds(groups: npt.NDArray[np.generic], folds: int, seed: int) -> Int
     if folds < 2:
         raise ValueError(f"folds is {folds}, it must be at least 2")
     if folds > len(sizes):
+        found = f"{len(sizes)} group{'s' * (len(sizes) != 1)}"
         raise TooFewRows(
-            f"{len(groups)} prompts fall into {len(sizes)} groups of near-duplicates, too few for {folds} folds: "
+            f"{len(groups):,} prompts fall into {found} of near-duplicates, too few for {folds} folds: "
             f"{folds - len(sizes)} more different prompts are needed"
         )
     shuffled = np.random.default_rng(seed).permutation(len(sizes))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from router_runtime.errors import DataError
 from router_runtime.records import uuid7
 from router_runtime.stores.base import COLUMNS, Row
 from router_runtime.stores.opening import local_folder, open_remote
-from training.event_log import events_table, write_events
+from training.event_log import day_of, events_table, write_events
+from training.scratch import scratch
 
 ROWS_PER_FILE = 100_000
 """Bounds the memory of a copy: about 1 kB for each event."""
@@ -28,14 +29,17 @@ def local_log(place: str | Path, since: float | None = None) -> Iterator[Path]:
     Raises:
         ConfigError: Where ``place`` is no store, or its driver is not installed.
         StoreError: Where a remote store cannot be read.
+        DataError: Where a remote store holds nothing from then on.
     """
     folder = local_folder(place)
     if folder is not None:
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="pointsman-") as made, closing(open_remote(str(place))) as store:
-        copy_events(store.read(float("-inf") if since is None else since), Path(made))
-        yield Path(made)
+    with scratch() as folder, closing(open_remote(str(place))) as store:
+        if not copy_events(store.read(float("-inf") if since is None else since), folder):
+            late = "" if since is None else f" from {day_of(since)} on; name an earlier --since"
+            raise DataError(f"the store holds no events{late}")
+        yield folder
 
 
 def copy_events(portions: Iterator[Sequence[Row]], folder: Path) -> int:

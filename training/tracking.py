@@ -11,7 +11,6 @@ import fcntl
 import logging
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,6 +37,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from router_runtime.errors import ConfigError, StoreError
 from training.run_record import MODEL, Registered, RunRecord, Version
+from training.scratch import scratch
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 DEFAULT_ARTIFACTS = "mlartifacts"
@@ -149,11 +149,11 @@ class Tracker:
         for start in range(0, max(len(metrics), 1), 1000):
             self._client.log_batch(run_id, metrics=metrics[start : start + 1000])
         self._client.log_batch(run_id, params=params[:100], tags=tags[:100])
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             for file, data in record.figures.items():
-                _write(Path(folder) / "figures" / file, data)
+                _write(folder / "figures" / file, data)
             for file, text in record.documents.items():
-                _write(Path(folder) / file, text.encode())
+                _write(folder / file, text.encode())
             self._client.log_artifacts(run_id, folder)
 
     def _log_bundle(self, bundle: Path) -> tuple[str, str]:
@@ -166,9 +166,9 @@ class Tracker:
             pip_requirements=REQUIREMENTS,  # given, or MLflow spends 3 s on guessing them
             save_as_external_data=False,
         )
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             for file in bundle.iterdir():
-                _write(Path(folder) / BUNDLE_FOLDER / file.name, file.read_bytes())
+                _write(folder / BUNDLE_FOLDER / file.name, file.read_bytes())
             self._client.log_model_artifacts(info.model_id, folder)
         return str(info.model_id), str(info.model_uri)
 

@@ -5,7 +5,6 @@ Nothing is written to the target folder, and nothing registered, before every ch
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,7 @@ from training.packaging import make_card, make_manifest, manifest_sha256, run_re
 from training.parity import MIN_ROWS, check_parity
 from training.progress import QUIET, Progress
 from training.run_record import Registered, RunRecord, VersionStore
+from training.scratch import scratch
 from training.splits import grouped_folds
 
 MIN_LABELS = 50
@@ -170,7 +170,11 @@ def usable_rows(table: Table, counted: Mapping[str, int]) -> tuple[Table, npt.ND
         "rows_dropped_unknown_prompt_or_model": labelled - used,
     }
     if used < MIN_LABELS:
-        raise TooFewRows(f"{table.name}: {used} labelled rows are usable, {MIN_LABELS - used} more are needed")
+        answers = table.outcomes["prompt_id"].nunique()
+        raise TooFewRows(
+            f"{table.name}: {used} labelled rows are usable, {MIN_LABELS - used} more are needed "
+            f"({len(table.prompts):,} prompts, of which {answers:,} were answered; {labelled:,} answers have a label)"
+        )
     return usable, answered, rows
 
 
@@ -180,10 +184,10 @@ def measure(
     """Figures on held-out prompts; none where there are too few prompts to hold any out."""
     if not settings.measured:
         return None, {}
-    if is_log(table):
-        options = {"folds": settings.folds, "seed": settings.seed}
-        return logged_report(table, features, settings.learn, **options, progress=progress), {}
     try:
+        if is_log(table):
+            options = {"folds": settings.folds, "seed": settings.seed}
+            return logged_report(table, features, settings.learn, **options, progress=progress), {}
         held = held_out(table, settings.pool)
         folds = split(held, settings)
     except TooFewRows as error:
@@ -223,8 +227,8 @@ def parity_prompts(features: AnyFeatures, n_models: int, encoder: TextEncoder | 
 
 def register(tracker: VersionStore, name: str, record: RunRecord, bundle: Bundle) -> Registered:
     """Registers a copy of the bundle that nobody else can change meanwhile."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "bundle"
+    with scratch() as folder:
+        copy = folder / "bundle"
         copy.mkdir()
         for file in bundle.path.iterdir():
             (copy / file.name).write_bytes(file.read_bytes())

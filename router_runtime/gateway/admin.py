@@ -224,11 +224,15 @@ def _swap(service: Service, body: dict[str, Any]) -> None:
 
 
 async def _body(request: Request, field: str) -> dict[str, Any]:
-    """The body, which holds nothing but ``field``, and may be left out."""
+    """The body, which holds nothing but ``field``, and may be left out: the field may stand in the URL instead."""
     data = await request.body()
-    body = read_json(data) if data else {}
-    refuse_others(body, (field,))
-    return body
+    body: dict[str, Any] = read_json(data) if data else {}
+    asked = request.query_params.multi_items()
+    for part in (body, dict(asked)):
+        refuse_others(part, (field,))
+    if len(asked) + len(body) > 1:
+        raise refuse(field, "given once, in the body or in the URL")
+    return body | dict(asked)
 
 
 def _seconds(body: dict[str, Any]) -> float | None:

@@ -20,7 +20,7 @@ from router_runtime.gateway.ui_queries import NARROW, TABLES
 from router_runtime.gateway.ui_sealed import SealedDays, quoted
 from router_runtime.stores.base import COLUMNS, Row
 from router_runtime.stores.opening import local_folder, open_remote
-from router_runtime.stores.spool import read_spool, spool_files
+from router_runtime.stores.reading import read_spools
 
 _MEMORY = "1GB"
 _SCHEMA = pa.schema([(name, pa.float64() if name == "time" else pa.string()) for name in COLUMNS])
@@ -110,8 +110,8 @@ def time_of(decision_id: str) -> float | None:
 def _narrow(db: duckdb.DuckDBPyConnection, place: str | Path, since: float, sealed: SealedDays | None) -> None:
     """Makes a view of each kind, such as ``narrow_decision``: the columns of :data:`ui_queries.NARROW`."""
     folder = local_folder(place)
-    files = [] if folder is None or sealed is None else _sealed(folder, since)
-    _events(db, place, since, files_too=not files)
+    spools = _events(db, place, since, files_too=sealed is None)
+    files = [] if folder is None or sealed is None else _sealed(folder, since, spools)
     kept = [] if sealed is None else sealed.narrowed(db, files)
     for kind, query in NARROW.items():
         parts = [query.format(events="events")]
@@ -127,37 +127,37 @@ def _events(
     until: float = float("inf"),
     *,
     files_too: bool = True,
-) -> None:
-    """Makes the view ``events``: id, kind, decision_id, time, body."""
+) -> set[str]:
+    """Makes the view ``events``: id, kind, decision_id, time, body; gives the names of the spools among them."""
     folder = local_folder(place)
-    parts = []
+    spools: set[str] = set()
     if folder is None:
         db.register("remote", _table(_of_store(str(place), since)))
-        parts.append("SELECT * FROM remote")
+        parts = ["SELECT * FROM remote"]
     else:
-        files = _sealed(folder, since, until) if files_too else []
+        db.register("spooled", _table(_of_spools(folder, spools)))
+        parts = ["SELECT * FROM spooled"]
+        files = _sealed(folder, since, spools, until) if files_too else []
         if files:
             names, listed = ", ".join(COLUMNS), ", ".join(map(quoted, files))
             parts.append(f"SELECT {names} FROM read_parquet([{listed}], hive_partitioning = false)")  # noqa: S608 - our own paths, quoted
-        db.register("spooled", _table(row for path in spool_files(folder) for row in _of_spool(path)))
-        parts.append("SELECT * FROM spooled")
     db.execute(f"CREATE TEMP VIEW events AS {' UNION ALL '.join(parts)}")
+    return spools
 
 
-def _sealed(folder: Path, since: float, until: float = float("inf")) -> list[Path]:
-    """The sealed files of the days from ``since`` to ``until``."""
+def _sealed(folder: Path, since: float, spools: set[str], until: float = float("inf")) -> list[Path]:
+    """The sealed files of the days from ``since`` to ``until``, less those of spools that were read already."""
     first = f"day={datetime.fromtimestamp(max(since, 0.0), UTC):%Y-%m-%d}"
     last = "day=~" if until == float("inf") else f"day={datetime.fromtimestamp(until, UTC):%Y-%m-%d}"
-    return [path for path in sorted(folder.glob("day=*/*.parquet")) if first <= path.parent.name <= last]
+    found = sorted(folder.glob("day=*/*.parquet"))
+    return [path for path in found if first <= path.parent.name <= last and path.stem not in spools]
 
 
-def _of_spool(path: Path) -> Iterator[Row]:
-    """The rows of a spool; none where it was sealed away in this moment (its rows are then in a sealed day)."""
-    try:
-        yield from read_spool(path)
-    except StoreError:
-        if path.exists():
-            raise
+def _of_spools(folder: Path, names: set[str]) -> Iterator[Row]:
+    """The rows of the spools, whose names are added to ``names``."""
+    for path, rows in read_spools(folder):
+        names.add(path.stem)
+        yield from rows
 
 
 def _of_store(url: str, since: float) -> Iterator[Row]:

@@ -14,7 +14,7 @@ NARROW: Mapping[str, str] = {
     WHERE e[1] IS NOT NULL""",
     "attempt": """
     SELECT decision_id, time, try_cast(e[1] AS INTEGER) AS index, e[2] AS model, coalesce(e[3], '?') AS provider,
-        e[4] AS error, coalesce(try_cast(e[5] AS DOUBLE), 0) AS cost, try_cast(e[6] AS DOUBLE) AS latency_ms,
+        e[4] AS error, try_cast(e[5] AS DOUBLE) AS cost, try_cast(e[6] AS DOUBLE) AS latency_ms,
         coalesce(e[7], 'true') <> 'false' AS billed
     FROM (SELECT decision_id, time, json_extract_string(body, ['$.index', '$.model', '$.provider', '$.error',
             '$.cost_usd', '$.latency_ms', '$.billed']) AS e
@@ -44,15 +44,17 @@ TABLES = (
     SELECT made.*, ends.* EXCLUDE (decision_id), said.quality,
         row_number() OVER (ORDER BY time DESC, decision_id) AS newest
     FROM made LEFT JOIN (
-        SELECT decision_id, count(*) AS attempts, count(error) AS failed, sum(cost) FILTER (billed) AS cost,
+        SELECT decision_id, count(*) AS attempts, count(error) AS failed, sum(cost) FILTER (billed) AS spent,
+            CASE WHEN bool_and(cost IS NOT NULL) FILTER (billed) THEN sum(cost) FILTER (billed) END AS cost,
             arg_max(model, index) FILTER (error IS NULL) AS served,
             arg_max(latency_ms, index) FILTER (error IS NULL) AS latency_ms
         FROM call GROUP BY decision_id) AS ends USING (decision_id) LEFT JOIN said USING (decision_id)""",
 )
-"""``made`` decisions, ``call`` attempts, ``said`` quality by decision, ``whole`` all of it joined."""
+"""``made`` decisions, ``call`` attempts, ``said`` quality by decision, ``whole`` all of it joined: ``spent`` is what is
+known to be spent on a decision, ``cost`` the same where nothing is missing, else null."""
 
 TOTALS = """
-    SELECT count(*) AS decisions, coalesce(sum(cost), 0) AS spent_usd, count(served) AS answered,
+    SELECT count(*) AS decisions, coalesce(sum(spent), 0) AS spent_usd, count(served) AS answered,
         count(*) FILTER (attempts > 0 AND served IS NULL) AS unanswered,
         count(*) FILTER (served <> chosen) AS fallbacks, avg(quality) AS quality, count(quality) AS labelled,
         quantile_cont(latency_ms, 0.5) AS p50_ms, quantile_cont(latency_ms, 0.95) AS p95_ms FROM whole"""
@@ -61,7 +63,7 @@ RECENT = """
         cost AS cost_usd, latency_ms, quality FROM whole WHERE newest <= 50 ORDER BY newest"""
 MODELS = """
     SELECT coalesce(served, chosen) AS model, count(*) AS decisions, count(*) / sum(count(*)) OVER () AS share,
-        coalesce(sum(cost), 0) AS spent_usd, avg(quality) AS quality, count(quality) AS labelled,
+        coalesce(sum(spent), 0) AS spent_usd, avg(quality) AS quality, count(quality) AS labelled,
         quantile_cont(latency_ms, 0.5) AS p50_ms FROM whole GROUP BY coalesce(served, chosen)
     ORDER BY decisions DESC, model"""
 CELLS = """
@@ -75,13 +77,14 @@ PROVIDERS = """
         quantile_cont(latency_ms, 0.95) FILTER (error IS NULL) AS p95_ms,
         mode(error) AS usual_error FROM call GROUP BY ALL ORDER BY calls DESC, provider"""
 SERIES = """
-    SELECT floor((time - $since) / $step)::INTEGER AS place, count(*) AS decisions, coalesce(sum(cost), 0) AS spent_usd,
+    SELECT floor((time - $since) / $step)::INTEGER AS place, count(*) AS decisions,
+        coalesce(sum(spent), 0) AS spent_usd,
         count(*) FILTER (attempts > 0 AND served IS NULL) AS unanswered FROM whole GROUP BY ALL ORDER BY place"""
 TIERS = """
-    SELECT coalesce(tier, 'none') AS tier, count(*) AS decisions, coalesce(sum(cost), 0) AS spent_usd,
+    SELECT coalesce(tier, 'none') AS tier, count(*) AS decisions, coalesce(sum(spent), 0) AS spent_usd,
         avg(quality) AS quality FROM whole GROUP BY ALL ORDER BY decisions DESC, tier"""
 AGENTS = """
-    SELECT agent, count(*) AS decisions, coalesce(sum(cost), 0) AS spent_usd, avg(quality) AS quality,
+    SELECT agent, count(*) AS decisions, coalesce(sum(spent), 0) AS spent_usd, avg(quality) AS quality,
         count(quality) AS labelled FROM whole WHERE agent IS NOT NULL GROUP BY ALL ORDER BY decisions DESC, agent"""
 SUBJECTS = """
     SELECT arm, sum(cost) AS cost, count(cost)::DOUBLE AS priced, coalesce(sum(quality), 0) AS quality,

@@ -46,7 +46,7 @@ class SealedDays:
             OSError: The folder for what is kept cannot be written.
         """
         with self._guard:
-            found = [self._one(db, path) for path in files]
+            found = [self._one(db, path) for path in files if path.exists()]  # else its day has been deleted
             self._forget()
             return found
 

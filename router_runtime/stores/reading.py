@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,10 +29,10 @@ def read_events(place: str | Path, since: float = 0.0) -> Iterator[Row]:
         finally:
             store.close()
         return
-    # Spools first: one that is sealed meanwhile is then seen twice, not never, and its rows are known by their ids.
+    # Spools first: one that is sealed afterwards is then seen twice, not never, and its rows are known by their ids.
     seen: set[str] = set()
-    for path in spool_files(folder):
-        for row in _spooled(path):
+    for _, rows in read_spools(folder):
+        for row in rows:
             seen.add(row.id)
             if row.time >= since:
                 yield row
@@ -40,9 +41,21 @@ def read_events(place: str | Path, since: float = 0.0) -> Iterator[Row]:
             yield row
 
 
-def _spooled(path: Path) -> Iterator[Row]:
-    try:
-        yield from read_spool(path)
-    except StoreError:
-        if path.exists():  # else a sealer took it meanwhile
-            raise
+def read_spools(root: str | os.PathLike[str]) -> Iterator[tuple[Path, list[Row]]]:
+    """Each spool that is still there once it has been read, with all its rows; what a sealer took is left out.
+
+    Sealed files are to be listed afterwards (what was left out is among them by then), less those of the same names as
+    these spools: they hold the same rows.
+
+    Raises:
+        StoreError: Where a spool cannot be read.
+    """
+    for path in spool_files(root):
+        try:
+            rows = list(read_spool(path))
+        except StoreError:
+            if path.exists():
+                raise
+            continue
+        if path.exists():
+            yield path, rows

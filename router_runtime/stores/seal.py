@@ -108,6 +108,8 @@ def read_sealed(root: str | os.PathLike[str], since: float = 0.0) -> Iterator[Ro
             for batch in pq.ParquetFile(path).iter_batches(columns=list(COLUMNS)):
                 rows = (Row(*values) for values in zip(*(batch.column(c).to_pylist() for c in COLUMNS), strict=True))
                 yield from (row for row in rows if row.time >= since)
+        except FileNotFoundError:  # its day has been deleted since it was listed
+            continue
         except (OSError, pa.ArrowException) as error:
             raise StoreError(f"{path}: cannot be read ({error})") from error
 
@@ -129,6 +131,8 @@ def _day_of(time: float) -> str:
 def _write(path: Path, rows: Iterable[Row]) -> int:
     """Writes one file so that it appears whole and durable, or not at all; gives the number of its rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a killed sealer: who seals holds the spool's lock
+        left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with partial.open("wb") as file:

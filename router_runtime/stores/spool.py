@@ -30,6 +30,8 @@ _TABLE = (
     " decision_id TEXT NOT NULL, time REAL NOT NULL, body TEXT NOT NULL)"
 )
 _SELECT = "SELECT id, kind, decision_id, time, body FROM events"
+PATIENCE_S = 60.0
+"""How long a reader waits for who mends or seals a spool."""
 _values = attrgetter(*COLUMNS)
 _INSERT = "INSERT OR IGNORE INTO events (id, kind, decision_id, time, body) VALUES (?,?,?,?,?)"
 _INSERTS = {size: _INSERT + ",(?,?,?,?,?)" * (size - 1) for size in (64, 16, 4, 1)}
@@ -188,10 +190,28 @@ def read_spool(path: Path, *, claimed: bool = False, by_time: bool = False) -> I
         # the right to write; only the holder of the lock may have that.
         if claimed or not getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
             raise StoreError(f"{path}: not a readable spool ({error})") from error
-        with claim(path) as free:
-            if not free:
-                raise StoreError(f"{path}: is being mended or sealed; read it again") from error
+        with _claimed(path):
             yield from read_spool(path, claimed=True, by_time=by_time)
+
+
+@contextmanager
+def _claimed(path: Path) -> Iterator[None]:
+    """Holds the spool's lock as soon as who mends or seals it is done.
+
+    Raises:
+        StoreError: That takes too long, or the spool is gone then.
+    """
+    given_up = time.monotonic() + PATIENCE_S
+    while True:
+        with claim(path) as free:
+            if free:
+                yield
+                return
+        if not path.exists():
+            raise StoreError(f"{path}: has been sealed meanwhile")
+        if time.monotonic() >= given_up:
+            raise StoreError(f"{path}: is being mended or sealed; read it again")
+        time.sleep(0.05)
 
 
 def _rows(path: Path, mode: str, by_time: bool) -> Iterator[Row]:

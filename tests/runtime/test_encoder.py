@@ -241,12 +241,15 @@ def test_any_text_has_a_vector(text: str) -> None:
     assert not first.flags.writeable
 
 
-def test_of_a_long_text_the_beginning_is_read() -> None:
+def test_of_a_long_text_both_ends_are_read() -> None:
     counting = Counting()
     encoder = TextEncoder(counting)
     encoder.vector("x" * 1_000_000)
     encoder.vector("x" * (MAX_CHARS + 1))
     assert counting.lengths == [MAX_CHARS], "and only once"
+    encoder.vector("x" * 1_000_000 + "?")
+    encoder.vector("x" * MAX_CHARS)
+    assert counting.lengths == [MAX_CHARS] * 3
 
 
 class Counting:

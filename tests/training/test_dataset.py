@@ -102,6 +102,16 @@ def test_another_text_under_the_same_id_is_rejected_with_the_outcomes_of_that_id
     }
 
 
+def test_ids_that_pandas_made_floats_of_are_the_same_ids():
+    table = small_table(50)
+    number = {name: place for place, name in enumerate(table.prompts["prompt_id"])}
+    prompts = table.prompts.assign(prompt_id=table.prompts["prompt_id"].map(number))
+    outcomes = table.outcomes.assign(prompt_id=table.outcomes["prompt_id"].map(number).astype(float))
+    outcomes.loc[0, "prompt_id"] = np.nan
+    found = checked_table(prompts, outcomes, table.models, name="t", source="there")
+    assert found.report.counts() == {"rows_seen": 150, "rows_used": 149, "rejected.prompt_id: is missing": 1}
+
+
 def test_labels_and_groups_may_be_missing():
     table = small_table(20)
     prompts = table.prompts[["prompt_id", "text"]].assign(text=["Add 3 and 4.", "add 5 and 9"] * 10)

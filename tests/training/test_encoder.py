@@ -10,7 +10,7 @@ import pytest
 
 from router_runtime.bundle import open_bundle
 from router_runtime.encoder import TextEncoder
-from router_runtime.errors import DataError
+from router_runtime.errors import NotSupported
 from router_runtime.opening import open_for, text_encoder
 from router_runtime.registry_reader import load_registry
 from tests.conftest import registry_text
@@ -91,7 +91,8 @@ def test_meaning_is_learnt_exported_and_judged(house, capsys):
 def test_training_and_serving_read_the_same_numbers(house):
     registry = load_registry(house / "reading.yaml")
     encoder, opened = text_encoder(registry), open_for(registry, house / "reads")
-    texts = ["", "What is a bak?", "日本語の質問", "مرحبا", "\ud800", "bak " * 5000]
+    texts = ["", "What is a bak?", "日本語の質問", "مرحبا", "\ud800", "bak " * 5000, "so " * 9000 + "what is a bak?"]
+    assert np.abs(encoder.vector(texts[-1])).max() > 0.5, "the end of a long text is read"
     matrix = featurise(texts, encoder=encoder)
     descriptor = np.zeros((3, 1 + len(opened.scorer.domains)), np.float32)
     for row, text in enumerate(texts):
@@ -116,7 +117,9 @@ def test_logs_that_keep_text_are_read_and_those_that_do_not_are_refused(house, t
         log = load_log(tmp_path / mode, encoder=encoder)
         assert log.features.distinct.embedding.shape == (len(log.features.distinct), 4)
         assert np.abs(log.features.distinct.embedding).max() > 0.5
-    with pytest.raises(DataError, match="logged without their text, which the encoder reads: log with log_prompts"):
+    with pytest.raises(
+        NotSupported, match="no text of its 100 requests, which the encoder reads: log with log_prompts"
+    ):
         load_log(tmp_path / "features", encoder=encoder)
 
 

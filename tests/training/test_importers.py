@@ -104,6 +104,21 @@ def test_litellm_prompts_in_the_proxy_request_and_thumbs_by_a_mapping(tmp_path):
     np.testing.assert_array_equal(table.outcomes["quality"], [1.0, 0.0, np.nan])
 
 
+def test_a_call_for_nothing_of_a_model_that_costs_is_priced_and_a_free_model_stays_free(tmp_path):
+    sizes = [(100, 50), (900, 10), (20, 400), (10, 10)]
+    rows = [
+        spend(2 * place + 1, prompt_tokens=given, completion_tokens=made, spend=(given * 2 + made * 8) / 1e6)
+        for place, (given, made) in enumerate(sizes)
+    ]
+    rows += [spend(101, spend=0.0), spend(103, spend=0, prompt_tokens=0, completion_tokens=0)]
+    rows += [spend(2 * place, spend=0.0) for place in range(5)]
+    table = import_file("litellm", write(tmp_path / "spend.jsonl", rows))
+    cost = table.outcomes.set_index("prompt_id")["cost_usd"]
+    assert cost["chatcmpl-101"] == pytest.approx(0.0006)
+    assert cost[["chatcmpl-103", "chatcmpl-0", "chatcmpl-8"]].tolist() == [0, 0, 0]
+    assert table.report.filled == {"cost_usd from tokens × price": 1}
+
+
 def test_litellm_bad_rows_are_named(tmp_path):
     rows = [spend(place) for place in range(50)]
     rows[7] = spend(7, spend=-1)

@@ -1,15 +1,17 @@
 """A log says the same to the learner with text, with redacted text or with features alone."""
 
-from dataclasses import replace
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
+from router_runtime import Router
 from router_runtime.errors import TooManyBadRows
 from router_runtime.features import FEATURES_VERSION, STRUCTURAL, extract
-from router_runtime.messages import Request
+from router_runtime.messages import Request, read_request
+from router_runtime.registry_reader import DEFAULT_REGISTRY
 from tests.training.table_examples import small_table
 from tests.training.test_log_table import decision, good, write
 from training.export import export_graph
@@ -33,11 +35,11 @@ def logged(text, version=FEATURES_VERSION):
 
 def requests(prompts, features, intents=None):
     """The columns that reading a log gives, from lists with None where nothing was logged."""
-    names = ("prompt", "intent", "feature_ids", "structural")
+    names = ("prompt", "intent", "feature_ids", "structural", "counts")
     stored = [None if one is None else one["ids"] for one in features]
     numbers = [None if one is None else one["structural"] for one in features]
-    columns = (prompts, intents or [None] * len(prompts), stored, numbers)
-    kinds = (pa.string(), pa.string(), pa.list_(pa.uint16()), pa.list_(pa.float32()))
+    columns = (prompts, intents or [None] * len(prompts), stored, numbers, [None] * len(prompts))
+    kinds = (pa.string(), pa.string(), pa.list_(pa.uint16()), pa.list_(pa.float32()), pa.string())
     arrays = [pa.array(column, type=kind) for column, kind in zip(columns, kinds, strict=True)]
     return pa.table(dict(zip(names, arrays, strict=True)))
 
@@ -87,9 +89,32 @@ def test_the_declared_intent_is_part_of_a_request():
     assert same(found[0], extract(Request("hi", intent="greet")))
 
 
-def test_a_decision_without_text_and_features_stands_alone(tmp_path):
-    log = load_log(write(tmp_path, [*(replace(decision(f"n{i}"), prompt=None) for i in range(3)), *good()]))
-    assert log.table.prompts["group"].nunique() >= 4
+CONVERSATION = [
+    {"role": "system", "content": "Be brief and kind."},
+    {"role": "user", "content": [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {}}]},
+    {"role": "assistant", "content": "A cat."},
+    {"role": "user", "content": "And what is 2 + 2?"},
+]
+
+
+@pytest.mark.parametrize("kept", ["full", "redacted", "features"])
+def test_what_served_is_what_is_learnt_from(tmp_path, kept):
+    extra = {"tools": [{"type": "function", "function": {"name": "look"}}], "response_format": {"type": "json_object"}}
+    with closing(Router.open(registry=DEFAULT_REGISTRY, log=tmp_path, log_prompts=kept, state_dir=None)) as router:
+        router.route(CONVERSATION, **extra)
+        router.route("And what is 2 + 2?")
+        router.log.flush()
+        log = load_log(tmp_path)
+    requests = read_request(CONVERSATION, **extra), read_request("And what is 2 + 2?")
+    for row, request in enumerate(requests):
+        assert same(log.features[row], extract(request))
+
+
+def test_counts_of_another_kind_are_rejected_and_unknown_ones_left_out(tmp_path):
+    odd = [decision("x", counts={"turns": -1}), decision("y", counts={"turns": 3, "videos": 2, "tools": None})]
+    log = load_log(write(tmp_path, [*good(), *odd]))
+    assert log.table.report.rejected == {"decision.counts: are below 0": 1}
+    assert same(log.features[40], extract(Request("prompt of y", turns=3)))
 
 
 @pytest.mark.parametrize(

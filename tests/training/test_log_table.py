@@ -114,9 +114,25 @@ def test_an_unanswered_decision_has_no_outcome(tmp_path):
 def test_a_log_without_requests_is_refused(tmp_path):
     untold = [replace(event, prompt=None) if isinstance(event, Decision) else event for event in good()]
     with pytest.raises(NotSupported, match="keeps no requests"):
-        load_log(write(tmp_path / "untold", untold)).require_requests()
-    told = load_log(write(tmp_path / "told", [*good(1), *untold[3:]]))
-    assert told.require_requests().requests == 1
+        load_log(write(tmp_path, untold))
+    log = load_log(tmp_path, with_requests=False)
+    assert log.labels.counts["labelled"] == 40
+    assert log.table.prompts["group"].nunique() == 40
+    with pytest.raises(NotSupported, match="40 of 40 decisions keep no request"):
+        log.require_requests()
+
+
+def test_where_some_keep_no_request_the_others_are_read_and_those_are_counted(tmp_path):
+    untold = [replace(event, prompt=None) if isinstance(event, Decision) else event for event in good()]
+    log = load_log(write(tmp_path, [*good()[:90], *untold[90:], thumbs("nobody", 1.0)])).require_requests()
+    assert len(log.table.prompts) == len(log.table.outcomes) == log.labels.counts["labelled"] == 30
+    report = log.table.report
+    assert report.skipped == {
+        "decision without its request (log_prompts: none)": 10,
+        "feedback on a decision without its request": 10,
+        "feedback on an unknown decision": 1,
+    }
+    assert report.seen == report.used + 20
 
 
 def test_unlabelled_decisions_stay_with_weight_0(tmp_path):
@@ -220,6 +236,8 @@ def test_events_that_come_twice_count_once(tmp_path):
     for kind in ("decision", "attempt", "feedback"):
         assert log.table.report.skipped[f"{kind} that came twice"] == 40
     assert (log.table.report.seen, log.table.report.used) == (240, 120)
+    assert (log.labels.counts["seen"], log.labels.counts["superseded"]) == (40, 0)
+    assert "feedback that was repeated" not in log.table.report.skipped
     assert (log.decisions["attempts"] == 1).all()
 
 
@@ -241,7 +259,7 @@ def test_a_window_is_of_decisions_and_feedback_may_be_later(tmp_path):
     assert len(log.decisions) == 40
     assert log.table.outcomes["quality"][0] == 1.0
     assert load_log(tmp_path, since=TIME + 1000).decisions["decision_id"].tolist() == ["late"]
-    with pytest.raises(DataError, match="holds no decisions in the time asked for"):
+    with pytest.raises(DataError, match=r"from 2026-04-12T\S+; its sealed days are 2026-04-01 to 2026-04-06, so"):
         load_log(tmp_path, since=TIME + 1e6)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from router_runtime.errors import StoreError
+from router_runtime.errors import DataError, StoreError
 from router_runtime.stores.base import COLUMNS, Row
 from tests.training.table_examples import small_table
 from training.event_log import sealed_files
@@ -53,3 +53,8 @@ def test_a_remote_store_is_copied_for_as_long_as_the_block_runs(postgres_url: st
     with local_log(postgres_url, since) as folder:
         assert [row.id for row in rows_of(folder)] == [f"e{n}" for n in range(int(since or 0), 4)]
     assert not folder.exists()
+
+
+def test_a_remote_store_with_nothing_in_the_window_says_so(postgres_url: str) -> None:
+    with pytest.raises(DataError, match="no events from 2096-10-02 on"), local_log(postgres_url, 4e9):
+        raise AssertionError("the block must not run")

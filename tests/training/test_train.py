@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from router_runtime.bundle import open_bundle
@@ -120,3 +121,29 @@ def test_the_same_input_gives_the_same_bundle(tmp_path):
     one = train(small_table(120), tmp_path / "one", SETTINGS, tracker=None)
     two = train(small_table(120), tmp_path / "two", SETTINGS, tracker=None)
     assert one.bundle.version == two.bundle.version
+
+
+def test_a_log_of_few_groups_has_fewer_folds_and_one_of_a_single_group_none(tmp_path):
+    log = as_log(small_table(400))
+    log.prompts["group"] = [f"g{place % 3}" for place in range(len(log.prompts))]
+    report = train(log, tmp_path / "few", SETTINGS, tracker=None).report
+    assert report["held_out"].startswith("one of 3 folds")
+    log.prompts["group"] = "g"
+    assert train(log, tmp_path / "one", SETTINGS, tracker=None).report is None
+
+
+def test_a_log_without_answers_is_told_from_one_without_labels(tmp_path):
+    table = as_log(small_table(100))
+    unlabelled = replace(table, outcomes=table.outcomes.assign(quality=np.nan))
+    with pytest.raises(TooFewRows, match=r"100 prompts, of which 100 were answered; 0 answers have a label"):
+        train(unlabelled, tmp_path / "out", SETTINGS, tracker=None)
+    with pytest.raises(TooFewRows, match=r"100 prompts, of which 0 were answered"):
+        train(replace(table, outcomes=table.outcomes[:0]), tmp_path / "out", SETTINGS, tracker=None)
+
+
+def test_a_model_that_never_answered_is_no_warning(tmp_path):
+    log = as_log(small_table(200))
+    never = log.models.assign(model="never", price_in_per_m=np.nan, price_out_per_m=np.nan)[:1]
+    log = replace(log, models=pd.concat([log.models, never], ignore_index=True))
+    report = train(log, tmp_path / "out", SETTINGS, tracker=None).report
+    assert np.isfinite(report["brier_of_model_means"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from training.held_out import held_out
 from training.progress import Progress
 from training.race import REPLICATES
 from training.run_record import RunRecord
+from training.scratch import scratch
 from training.tracking import Tracker
 
 HELP = "Compares two routers (bundle folders, version numbers or aliases of MLflow) on one table, pair by pair."
@@ -65,5 +65,5 @@ def fetch(name: str, tracker: Tracker | None) -> Bundle:
     """The bundle of a folder, or of a version or alias."""
     if tracker is None or Path(name).is_dir():
         return open_bundle(name)
-    with tempfile.TemporaryDirectory() as folder:
-        return open_bundle(tracker.bundle(name, Path(folder)))
+    with scratch() as folder:
+        return open_bundle(tracker.bundle(name, folder))

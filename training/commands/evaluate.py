@@ -121,7 +121,7 @@ def run_agents(args: argparse.Namespace, progress: Progress) -> tuple[dict[str, 
         raise ConfigError("--agents judges a log: give --log or --store, and neither --table nor --bundle")
     progress.say("reading the log")
     with local_log(args.store if args.log is None else args.log) as folder:
-        log = load_log(folder)
+        log = load_log(folder, with_requests=False)
     report = evaluate_agents(log, args.dispatch, seed=args.seed)
     return report, agents_text(report)
 

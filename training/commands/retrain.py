@@ -99,9 +99,10 @@ def exit_code(document: dict[str, Any]) -> int:
 
 def outcome_text(done: Outcome, served: Path) -> str:
     """The outcome for people, with every reason."""
+    stays = "the champion is kept" if done.verdict.get("champion") else "nothing is promoted: no version is champion"
     heads = {
         "promoted": f"version {done.version} is champion and serves from {served}",
-        "kept": f"the champion is kept; version {done.version} is challenger",
+        "kept": f"{stays}; version {done.version} is challenger",
         "refused": f"refused: the log cannot support a comparison; version {done.version} is challenger",
     }
     lines = [

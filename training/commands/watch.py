@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     window = make_window(args.since, args.until, now)
     Progress(enabled=not args.quiet).say("reading the log")
     with local_log(args.store, window.since) as folder:
-        log = load_log(folder, since=window.since, until=window.until)
+        log = load_log(folder, since=window.since, until=window.until, with_requests=False)
     found = examine(log, registry.canary)
     state = args.state or default_state_dir()
     again = found.bundle_version is not None and withdrawn_name(found.bundle_version) in read_disabled(state)

@@ -119,6 +119,7 @@ class Collector:
         report = RowReport(self.seen, self.used, dict(self.rejected), dict(self.skipped), examples=tuple(self.examples))
         report.require(self.file, max_bad_share)
         prompts, outcomes = self._frames()
+        outcomes["cost_usd"] = outcomes["cost_usd"].mask(_unpaid(outcomes))
         models = _models(outcomes, prices)
         return checked_table(
             prompts, outcomes, models, name=name, source=self.file, before=report, max_bad_share=max_bad_share
@@ -149,6 +150,16 @@ class Collector:
 
 def _hashed(text: str) -> str:
     return "p" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:20]
+
+
+def _unpaid(outcomes: pd.DataFrame) -> pd.Series[bool]:
+    """Which answers are said to be free though the same model's others cost something: their cost is unknown.
+
+    Systems that do not know a price, or lost the usage of a stream, write a cost of 0.
+    """
+    cost, tokens = outcomes["cost_usd"], outcomes[["input_tokens", "output_tokens"]].sum(axis=1)
+    paid = outcomes["model"].isin(outcomes["model"][(cost > 0).fillna(False).astype(bool)])
+    return (cost == 0).fillna(False).astype(bool) & paid & (tokens > 0)
 
 
 def _models(outcomes: pd.DataFrame, prices: Prices) -> pd.DataFrame:

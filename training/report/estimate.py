@@ -13,6 +13,7 @@ from training.ope.compare import compare
 from training.ope.decisions import label_weights
 from training.ope.estimators import BanditLog
 from training.ope.support import check_support, require_support
+from training.report.arms import MIN_SUBJECTS
 from training.report.reading import ReportLog
 
 Floats = npt.NDArray[np.float64]
@@ -51,6 +52,10 @@ def estimated_baseline(log: ReportLog, model: str) -> dict[str, Any]:
     quality = _bandit(log, rows, log.reward[rows])
     if quality is None:
         return {"model": model, "refused": "no decision of the log has feedback"}
+    subjects = len(np.unique(log.subject[rows][np.isfinite(log.reward[rows])]))
+    if subjects < MIN_SUBJECTS:
+        why = f"its feedback is from {subjects} users or sessions; {MIN_SUBJECTS} are the least"
+        return {"model": model, "refused": f"the log cannot support this evaluation: {why}"}
     found = check_support(always, dist, quality)
     try:
         require_support(found, always, dist, quality)

@@ -163,4 +163,5 @@ def _health(log: ReportLog) -> dict[str, Any]:
         "without_user_or_session": int((~log.frame["has_subject"].to_numpy(dtype=np.bool_)).sum()),
         "without_prediction": int((~np.isfinite(log.predicted_quality).any(axis=1)).sum()),
         "without_attempt": int((log.column("attempts") == 0).sum()),
+        "without_cost": int(((log.model >= 0) & ~np.isfinite(log.column("cost"))).sum()),
     }

@@ -40,8 +40,8 @@ _DECISIONS = f"""
         calls.answer.o AS output_tokens, calls.answer.c AS cost_usd, calls.answer.l AS latency_ms
     FROM {_GOOD} AS made LEFT JOIN calls USING (decision_id) ORDER BY made.time, made.decision_id"""  # noqa: S608
 _SAMPLE = """
-    SELECT time, b.prompt AS prompt, b.intent AS intent, b.features.ids AS feature_ids,
-        b.features.structural AS structural
+    SELECT time, b.prompt AS prompt, b.intent AS intent, to_json(b.counts)::VARCHAR AS counts,
+        b.features.ids AS feature_ids, b.features.structural AS structural
     FROM decision WHERE reason IS NULL AND hash(decision_id) % {one_in} = 0
         AND (b.prompt IS NOT NULL OR b.features IS NOT NULL)"""
 _EACH_CALL = """
@@ -196,7 +196,9 @@ def _codes(column: pd.Series[Any], names: list[str]) -> Ints:
 
 
 def _by_source(feedback: pd.DataFrame, ids: pd.Series[Any]) -> dict[str, Floats]:
-    """Mean signal of each source on each decision."""
+    """Mean signal of each source on each decision; of repeated signals the latest holds, as for labels."""
+    feedback = feedback.sort_values("time", kind="stable")
+    feedback = feedback.drop_duplicates(["decision_id", "source", "metric"], keep="last")
     row = pd.Index(ids).get_indexer(feedback["decision_id"])
     value = feedback["value"].to_numpy(dtype=np.float64)
     found = {}

@@ -280,6 +280,11 @@ def health_sections(facts: Mapping[str, Any]) -> list[Section]:
         f"seen, {labels.get('joined', 0):,} joined to a decision, {labels.get('superseded', 0):,} were repeated. "
         f"{found['without_user_or_session']:,} decisions have neither user nor session, and count each as its own."
     )
+    if found["without_cost"]:
+        line += (
+            f" What {found['without_cost']:,} answered decisions cost is not known: they are left out of mean costs "
+            "and of savings."
+        )
     rejected = {name: count for name, count in found["rows"].items() if "." in name}
     rows = [(name.replace("_", " "), f"{count:,}") for name, count in {**found["events"], **rejected}.items()]
     missing = [(name, share(part)) for name, part in found["missing_by_model"].items()]

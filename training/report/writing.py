@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,18 @@ def write_report(
     facts = gather(read, question, registry, manifest)
     out.mkdir(parents=True, exist_ok=True)
     written = Written(facts, *(out / f"report.{kind}" for kind in ("html", "md", "json")))
-    written.html.write_text(page(facts), encoding="utf-8")
-    written.markdown.write_text(markdown(facts), encoding="utf-8")
     text = json.dumps(facts, indent=1, ensure_ascii=False, allow_nan=False)
-    written.json.write_text(text + "\n", encoding="utf-8")
+    # The facts last: where they stand, the pages do, too.
+    for path, made in ((written.html, page(facts)), (written.markdown, markdown(facts)), (written.json, text + "\n")):
+        _put(path, made)
     return written
+
+
+def _put(path: Path, text: str) -> None:
+    """Writes a file that appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

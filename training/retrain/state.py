@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from router_runtime.errors import PointsmanError, StoreError
 
 KEPT_RUNS = 8
 """Folders of finished runs that are kept; older ones go."""
+_RUN = re.compile(r"[0-9a-f]{16}(-[0-9]+)?")
 
 
 class State:
@@ -47,7 +49,18 @@ class State:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise StoreError(f"another retraining or promotion is at work (it holds {lock.name})") from error
+            self._tidy()
             yield
+
+    def _tidy(self) -> None:
+        """Removes files that a killed run had not finished; who holds the lock is the only one that writes here."""
+        for folder in (self.folder, *(run.folder for run in self._all())):
+            for partial in folder.glob(".*.tmp"):
+                partial.unlink(missing_ok=True)
+
+    def _all(self) -> list[Run]:
+        """Every run; folders of other names are somebody else's."""
+        return [Run(path) for path in self.folder.iterdir() if path.is_dir() and _RUN.fullmatch(path.name)]
 
     def runs(self, fingerprint: str) -> list[Run]:
         """Those of one fingerprint, first the oldest."""
@@ -65,12 +78,18 @@ class State:
         run.folder.mkdir(parents=True, exist_ok=True)
         return run
 
-    def sweep(self, keep: Run) -> None:
-        """Removes unfinished runs of other windows, which have gone, and all but the newest finished ones."""
-        others = [Run(path) for path in self.folder.iterdir() if path.is_dir() and path != keep.folder]
+    def sweep(self, keep: Run) -> list[Run]:
+        """Removes unfinished runs of other windows, which have gone, and all but the newest finished ones.
+
+        Returns:
+            The unfinished ones that it removed.
+        """
+        others = [run for run in self._all() if run.folder != keep.folder]
         finished = sorted((run for run in others if run.done), key=lambda run: run.folder.stat().st_mtime, reverse=True)
-        for run in [*(run for run in others if not run.done), *finished[KEPT_RUNS:]]:
+        unfinished = [run for run in others if not run.done]
+        for run in [*unfinished, *finished[KEPT_RUNS:]]:
             shutil.rmtree(run.folder, ignore_errors=True)
+        return unfinished
 
 
 class Run:

@@ -7,7 +7,6 @@ finished by the next one on the same window, and nothing points to what is half 
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,6 +42,7 @@ from training.retrain.job import Job, Outcome
 from training.retrain.speed import PROMPTS, p99_ratio
 from training.retrain.state import Run, State
 from training.run_record import Version
+from training.scratch import scratch
 from training.store_window import local_log
 from training.tracking import Tracker
 
@@ -135,7 +135,7 @@ def _events(job: Job, progress: Progress) -> Iterator[tuple[LogTable, Path]]:
             rules=rules,
             encoder=job.encoder,
         )
-        yield log.require_requests(), folder
+        yield log, folder
 
 
 def _read_json(job: Job, log: LogTable) -> dict[str, Any]:
@@ -165,10 +165,13 @@ class _Week:
         counts = self._log.labels.counts
         self._progress.say(", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counts.items()))
         run, known = self._find()
+        for gone in self._state.sweep(run):
+            self._progress.say(f"removed {gone.key}, an unfinished run of another window")
+            self._tracker.end_stale(RUN, gone.key)
         outcome = self._repeat(run, known)
         if outcome is not None:
+            run.tidy()
             return outcome
-        self._state.sweep(run)
         verdict, version = self._version(run, known)
         return self._settle(run, verdict, version)
 
@@ -249,8 +252,8 @@ class _Week:
 
     def _rival(self, champion: Version) -> Bundle | None:
         """The champion as it would serve; None where the registry names another encoder, so that it could not."""
-        with tempfile.TemporaryDirectory() as folder:
-            bundle = self._promoter.fetch(champion.number, Path(folder))
+        with scratch() as folder:
+            bundle = self._promoter.fetch(champion.number, folder)
         try:
             return open_for(self._job.registry, bundle)
         except EncoderMismatch as error:

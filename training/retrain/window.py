@@ -59,8 +59,19 @@ def make_window(since: str, until: str | None, now: float) -> Window:
     end = midnight if until is None else now if until == "now" else moment(until, "--until")
     start = _start(since, end)
     if not start < end:
-        raise ConfigError(f"the window from {iso(start)} to {iso(end)} is empty")
+        raise ConfigError(f"the window from {iso(start)} to {iso(end)} is empty: {_remedy(start, end, until, now)}")
     return Window(start, end, max(midnight, end))
+
+
+def _remedy(start: float, end: float, until: str | None, now: float) -> str:
+    """What to write in place of the two."""
+    if start >= now:
+        return "--since must lie in the past"
+    if until is None:
+        return "without --until it ends at the last midnight (UTC); add --until now, or name an earlier --since"
+    if start == end and start % DAY_S == 0:
+        return f"a day begins at its midnight (UTC); for all of this one use --until {iso(start + DAY_S)[:10]}"
+    return "--until must be later than --since"
 
 
 def moment(text: str, option: str) -> float:

@@ -175,6 +175,8 @@ def test_a_task_goes_to_no_agent_whose_models_cannot_serve_it(tmp_path: Path) ->
         router.agents.match("write code", tier="pro")
     with pytest.raises(ConfigError, match=r"no tier 'fre'.*did you mean 'free'"):
         router.agents.match("write code", tier="fre")
+    with pytest.raises(ConfigError, match=r"no tier 'nope' in the registry; it has free, pro$"):
+        router.agents.match("write code", tier="nope")
 
 
 def test_an_agent_s_budget_holds_for_all_its_calls(server: ProviderServer, tmp_path: Path) -> None:

@@ -109,6 +109,17 @@ def test_disable_and_enable_as_the_command_does(upstream, tmp_path):
         assert admin(gate, "GET", "status").json()["models"]["m-openai"]["enabled"], "not disabled for ever"
 
 
+def test_the_time_may_stand_in_the_url(upstream, tmp_path):
+    with running(registry_at(upstream.url), tmp_path, open_door=True, state_dir=tmp_path) as gate:
+        for wrong in ("?for=soon", "?fro=30s", "?for=30s&for=5m", "?for="):
+            assert admin(gate, "POST", f"models/m-openai/disable{wrong}").status_code == 400
+        assert admin(gate, "POST", "models/m-openai/disable?for=30s", **{"for": "5m"}).status_code == 400
+        assert admin(gate, "GET", "status").json()["models"]["m-openai"]["enabled"]
+        until = admin(gate, "POST", "models/m-openai/disable?for=30s").json()["until"]
+        assert 0 < until - gate.service.clock() <= 30
+        assert admin(gate, "POST", "models/m-openai/disable").json()["until"] is None
+
+
 def test_a_flag_is_switched_off_and_on_again(upstream, tmp_path):
     prices = "prices: [{valid_from: 2026-04-01, input: 1, output: 1}]"
     text = f"providers: {{p: {{adapter: openai-compatible, base_url: '{upstream.url}/v1'}}}}\nmodels:\n"

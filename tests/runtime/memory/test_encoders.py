@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from router_runtime.errors import ConfigError, RegistryError
 from router_runtime.memory import HashEncoder, Memory, open_encoder, open_memory
@@ -149,14 +151,32 @@ def test_a_local_model_pools_the_mean_of_what_is_no_padding(tmp_path: Path) -> N
     made = OnnxEncoder(model, tokenizer, max_tokens=3)
     assert made.dims == 3
     found = made.encode(["cat", "cat car", "", "car car car dog dog", "half \ud800"])
-    expected = [[1, 0, 0], [0.5**0.5, 0.5**0.5, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]]
+    mixed = np.array([0.8, 2.6, 0]) / np.linalg.norm([0.8, 2.6, 0])  # car car dog: both ends are read
+    expected = [[1, 0, 0], [0.5**0.5, 0.5**0.5, 0], [0, 0, 0], mixed, [0, 0, 1]]
     assert found == pytest.approx(np.array(expected), abs=1e-6)
     assert made.encode([]).shape == (0, 3)
     assert made.encode(["", ""]).tolist() == [[0, 0, 0]] * 2
     many = made.encode(["cat", "dog car"] * 40)
     assert many[2] == pytest.approx(many[0])
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (model, tokenizer)]
-    assert made.fingerprint == f"onnx-{hashes[0]}-{hashes[1]}-3"
+    assert made.fingerprint == f"onnx-{hashes[0]}-{hashes[1]}-3-ends"
+
+
+def test_of_a_long_text_both_ends_are_read_within_the_tokenizers_marks(tmp_path: Path) -> None:
+    words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "cat", "dog")
+    model, path = write_encoder(tmp_path, np.eye(len(words), dtype=np.float32), words)
+    tokenizer = Tokenizer.from_file(str(path))
+    marks = [(mark, words.index(mark)) for mark in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=marks)
+    tokenizer.enable_truncation(4)  # what the file asks for is not what the registry asks for
+    tokenizer.enable_padding(length=64)
+    tokenizer.save(str(path))
+    made = OnnxEncoder(model, path, max_tokens=8)
+    long, short, one = made.encode(["cat " * 100 + "dog " * 100, "cat dog", "cat " * 6])
+    assert long == pytest.approx(np.array([0, 0, 1, 1, 5, 1]) / 28**0.5, abs=1e-6)
+    assert short == pytest.approx(np.array([0, 0, 1, 1, 1, 1]) / 2, abs=1e-6)
+    assert one == pytest.approx(np.array([0, 0, 1, 1, 6, 0]) / 38**0.5, abs=1e-6)
+    assert OnnxEncoder(model, path, max_tokens=1).encode(["dog " * 9])[0].argmax() == words.index("[CLS]")
 
 
 def test_weights_that_lie_beside_the_graph_belong_to_the_fingerprint(tmp_path: Path) -> None:
@@ -217,7 +237,7 @@ def test_the_registry_names_the_encoder(tmp_path: Path) -> None:
     assert isinstance(open_encoder(load_registry()), HashEncoder)
     local = open_encoder(written(tmp_path, "{onnx: model.onnx, tokenizer: tokenizer.json, max_tokens: 64}"))
     assert isinstance(local, OnnxEncoder)
-    assert local.fingerprint.endswith("-64")
+    assert local.fingerprint.endswith("-64-ends")
     far = open_encoder(written(tmp_path, "{provider: openai, model: text-embedding-3-small, dims: 1536}"))
     assert isinstance(far, EndpointEncoder)
     assert (far.dims, "text-embedding-3-small" in far.fingerprint) == (1536, True)

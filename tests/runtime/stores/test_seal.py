@@ -44,6 +44,18 @@ def test_a_closed_spool_becomes_a_file_for_each_day(tmp_path: Path) -> None:
     assert seal(tmp_path).rows == 0
 
 
+def test_the_half_file_of_a_killed_sealer_goes(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.append([row("a", 5.0)])
+    spool.close()
+    (name,) = (path.stem for path in spool_files(tmp_path))
+    day = tmp_path / "day=1970-01-01"
+    day.mkdir()
+    (day / f".{name}.parquet.77.tmp").write_text("half")
+    assert seal(tmp_path).rows == 1
+    assert [path.name for path in day.iterdir()] == [f"{name}.parquet"]
+
+
 def test_days_that_are_over_are_deleted(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.append([row("a", 5.0), row("b", DAY_S + 1), row("c", 2 * DAY_S + 1)])

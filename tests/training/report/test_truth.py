@@ -8,6 +8,8 @@ import pytest
 from router_runtime.errors import ConfigError, DataError
 from router_runtime.registry_reader import parse_registry
 from tests.training.report.conftest import simulated
+from tests.training.test_log_table import TIME, decision, good, thumbs, write
+from training.report import write_report
 from training.report.arms import find_holdout
 from training.report.facts import Question, gather
 from training.report.reading import read_report_log
@@ -199,3 +201,29 @@ def _only(log, keep):
     return dataclasses.replace(
         log, frame=log.frame[keep], subject=log.subject[keep], reward=log.reward[keep], by_source=sources, **rows
     )
+
+
+def test_who_thinks_better_of_it_counts_once(tmp_path):
+    again = [thumbs(f"d{place:03d}", 1.0, TIME + 900) for place in range(40)]
+    log = read_report_log(write(tmp_path, [*good(), *again]))
+    assert (log.by_source["user"] == 1.0).all()
+
+
+def test_two_users_are_no_estimate(tmp_path):
+    events = []
+    for place in range(400):
+        name, first = f"d{place:03d}", place % 2 == 0
+        events += [decision(name, "a" if first else "b", 0.5, session=f"s{place % 3 % 2}"), thumbs(name, place % 5 > 0)]
+    found = gather(read_report_log(write(tmp_path, events)), Question())
+    assert found["verdict"]["status"] == "refused"
+    assert "feedback is from 2 users or sessions; 30 are the least" in found["verdict"]["note"]
+
+
+def test_a_report_that_breaks_off_leaves_the_old_one_whole(plain_log, tmp_path, monkeypatch):
+    before = write_report(plain_log, tmp_path).html.read_text()
+    monkeypatch.setattr("training.report.writing.markdown", lambda _facts: "\ud800")
+    (tmp_path / "report.json").unlink()
+    with pytest.raises(UnicodeEncodeError):
+        write_report(plain_log, tmp_path)
+    assert (tmp_path / "report.html").read_text() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "report.md"}

@@ -10,6 +10,8 @@ import pytest
 from router_runtime.bundle import CARD, open_bundle
 from router_runtime.errors import StoreError, TooFewRows
 from tests.training.retrain.weeks import job_of, require_whole, tracker_of, versions, write_log
+from training.commands.retrain import outcome_text
+from training.retrain.job import Outcome
 from training.retrain.state import State
 from training.retrain.weekly import preview, retrain
 
@@ -101,3 +103,9 @@ def test_late_feedback_counts_up_to_the_moment_that_the_window_names(tmp_path):
     assert less["decisions"] == seen["decisions"]
     assert less["counts"]["labels.labelled"] < seen["counts"]["labels.labelled"]
     assert less["fingerprint"] != seen["fingerprint"]
+
+
+@pytest.mark.parametrize(("champion", "said"), [(None, "no version is champion;"), ("1", "the champion is kept;")])
+def test_no_champion_is_kept_where_there_is_none(champion, said, tmp_path):
+    verdict = {"champion": champion, "reasons": []}
+    assert said in outcome_text(Outcome("kept", "2", verdict), tmp_path)
