@@ -32,7 +32,7 @@ bench: $(VENV)/.dev  ## measure every bar on the real tables of DATA; reports go
 	$(BIN)/python -m tests.benchmarks --data $(DATA) --out tests/benchmarks/report
 
 default-bundle: $(VENV)/.training  ## fit models/default on the tables of DATA
-	$(BIN)/python -m training default-bundle --data $(DATA) --out models/default
+	$(BIN)/python -m training default-bundle --data $(DATA) --out models/default --measured tests/benchmarks/report/quality.json
 
 sample: $(VENV)/.training  ## write data/sample again (seeded; simulated)
 	$(BIN)/python -m training.sample

@@ -24,7 +24,7 @@ EXAMPLES = """examples:
 """
 TABLES = ("mmlu_pro", "zeroeval", "llmrouter")
 MAX_TOTAL = 2_000_000
-RANK = 22
+RANK = 24
 """Columns of hashed weights: 65,536 bytes each, so that weights and trees stay within the limit."""
 TEXT_ROWS = 9_000
 """Prompts that the text scores learn from: half of them all, an eighth of the time."""
