@@ -105,8 +105,9 @@ def examine(log: LogTable, canary: CanaryEntry) -> Findings:
         return Findings(None, 0, 0)
     version = str(prompts["bundle_version"][ours].iloc[-1])  # in order of time
     ours = ours & (prompts["bundle_version"] == version).to_numpy(dtype=np.bool_)
-    begun = float(prompts["time"][ours].min())
-    rest = (prompts["arm"].isna() & subject.notna() & (prompts["time"] >= begun)).to_numpy(dtype=np.bool_)
+    # A canary that was withdrawn has an end, too: what came after it was another time, and in part its own subjects.
+    while_it_ran = prompts["time"].between(prompts["time"][ours].min(), prompts["time"][ours].max())
+    rest = (prompts["arm"].isna() & subject.notna() & while_it_ran).to_numpy(dtype=np.bool_)
     code = np.asarray(pd.factorize(subject)[0], dtype=np.int64)
     subjects = len(np.unique(code[ours]))
     found = Findings(version, int(ours.sum()), subjects)

@@ -23,6 +23,8 @@ from training.tracking import Tracker
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 FORMER = "former_champion"
+WITHDRAWN = "withdrawn_at"
+"""Tag of a version that the canary's guard took out of traffic."""
 HISTORY = "history."
 """Prefix of the registered model's tags that keep every promotion and rollback, by time."""
 Kind = Literal["gate", "forced", "rollback"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from router_runtime.errors import ConfigError, NotPromoted
 from training.commands.retrain import add_places, state_of
-from training.promotion import CHAMPION, Kind, Promoter, Promotion
+from training.promotion import CHAMPION, WITHDRAWN, Kind, Promoter, Promotion
 from training.retrain.state import State
 from training.run_record import Version
 from training.tracking import Tracker
@@ -65,12 +65,16 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def require_verdict(version: Version) -> None:
-    """Refuses a version that the gate did not let through.
+    """Refuses a version that the gate did not let through, or that was worse in live traffic since.
 
     Raises:
         NotPromoted: With the reasons.
     """
     how = f"to overrule it: promote {version.number} --force --reason TEXT"
+    if WITHDRAWN in version.tags:
+        raise NotPromoted(
+            f"version {version.number} was withdrawn as canary: {version.tags.get('withdrawal_reason', '')}; {how}"
+        )
     if "verdict" not in version.tags:
         raise NotPromoted(f"version {version.number} has no verdict of the gate; {how}")
     verdict = json.loads(version.tags["verdict"])

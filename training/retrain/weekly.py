@@ -29,7 +29,7 @@ from training.learner import learner
 from training.log_table import LogTable, load_log
 from training.packaging import manifest_sha256
 from training.progress import QUIET, Progress
-from training.promotion import CHALLENGER, CHAMPION, Promoter, Promotion
+from training.promotion import CHALLENGER, CHAMPION, WITHDRAWN, Promoter, Promotion
 from training.report import Question, write_report
 from training.retrain.challenger import (
     fit_bundle,
@@ -292,6 +292,11 @@ class _Week:
             return "refused" if verdict.get("refused") else "kept"
         if number != verdict["champion"] or "rolled_back_at" in version.tags:
             self._progress.say("the champion has changed since the verdict, so it is kept")
+            return "kept"
+        if WITHDRAWN in version.tags:
+            self._progress.say(
+                "the guard of the canary withdrew this version since its verdict, so the champion is kept"
+            )
             return "kept"
         self._progress.say(f"promoting version {version.number}")
         change = Promotion(version.number, number, "gate", self._job.author, str(verdict["summary"]), self._clock())
