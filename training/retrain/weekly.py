@@ -40,7 +40,7 @@ from training.retrain.challenger import (
 )
 from training.retrain.contest import contest, held_out_quality
 from training.retrain.job import Job, Outcome
-from training.retrain.speed import PROMPTS, p99_ratio
+from training.retrain.speed import p99_ratio, some_prompts
 from training.retrain.state import Run, State
 from training.run_record import Version
 from training.store_window import local_log
@@ -234,9 +234,8 @@ class _Week:
         self._progress.say(f"judging it against {'what was served' if rival is None else 'the champion'}")
         ece = float(report["calibration"]["ece_mean"])
         found = contest(self._log, quality, rival, registry, ece=ece, seed=config.seed)
-        distinct = self._log.features.distinct
-        some = [distinct[row] for row in range(min(PROMPTS, len(distinct)))]
-        ratio = p99_ratio(fitted, rival, registry, some, self._clock())
+        ours = fitted.reading_with(self._job.encoder)
+        ratio = p99_ratio(ours, rival, registry, some_prompts(self._log), self._clock())
         size = sum(file.stat().st_size for file in fitted.path.iterdir())
         evidence = replace(found.evidence, p99_ratio=ratio, bundle_bytes=size)
         figures = {**found.report, "ece": ece, "p99_ratio": round(ratio, 3), "bundle_bytes": size}
