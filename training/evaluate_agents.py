@@ -182,7 +182,7 @@ class _Study:
         """Quality and cost of ``policy`` float64[n, G], and what it differs from the logged dispatch by."""
         found = {}
         for name, parts in self.rewards.items():
-            pair = compare(policy, self.log.logging_dist, *parts, level=LEVEL)
+            pair = compare(policy, self.log.logging_dist, *parts, level=LEVEL, share=name == "quality")
             found[name] = {**as_json(pair.first), "difference": as_json(pair.difference)}
         return found
 

@@ -96,7 +96,8 @@ class _Study:
         """The value of ``reward`` [n] with every estimator, and the headline's paired difference."""
         bandit, q_hat = self._model(reward, prior, bounds)
         values = {name: estimate(name, self._policy, bandit, q_hat, LEVEL) for name in ESTIMATORS}
-        found = compare(self._policy, self._log.logging_dist, bandit, q_hat, level=LEVEL)
+        rated = reward is self._log.quality
+        found = compare(self._policy, self._log.logging_dist, bandit, q_hat, level=LEVEL, share=rated)
         return {
             "policy_value": {name: as_json(value) for name, value in values.items()},
             "logging_policy_value": as_json(found.second),
@@ -114,8 +115,8 @@ class _Study:
             if part.segment == ALL or not part.supported:
                 continue
             rows = labels[dimension] == name
-            pair = compare(self._policy[rows], log.logging_dist[rows], bandit.take(rows), q_hat[rows], level=LEVEL)
-            found[part.segment] = as_json(pair.difference)
+            part_of = (self._policy[rows], log.logging_dist[rows], bandit.take(rows), q_hat[rows])
+            found[part.segment] = as_json(compare(*part_of, level=LEVEL, share=True).difference)
         return found
 
     def _model(self, reward: Floats, prior: Floats, bounds: tuple[float, float]) -> tuple[BanditLog, Floats]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -83,3 +83,11 @@ def mean_interval(
     se = float(np.sqrt((sums @ sums) * groups / (groups - 1))) / n
     half = float(stats.t.ppf(0.5 + level / 2, degrees_of_freedom(sums))) * se
     return Estimate(value, se, value - half, value + half, size, n)
+
+
+def no_surer(found: Estimate, se: float, level: float) -> Estimate:
+    """``found`` with an interval no narrower than ±z · ``se``."""
+    if not se > found.se:
+        return found
+    half = max(float(stats.norm.ppf(0.5 + level / 2)) * se, found.ci_high - found.policy_value)
+    return replace(found, se=se, ci_low=found.policy_value - half, ci_high=found.policy_value + half)

@@ -22,6 +22,7 @@ from training.crossval import Learn
 from training.evaluate_log import as_json, segments_of
 from training.gate import Evidence
 from training.log_table import LogTable
+from training.ope.apart import Apart, too_few_apart
 from training.ope.compare import Comparison, compare, compare_segments
 from training.ope.decisions import LoggedDecisions
 from training.ope.estimators import BanditLog
@@ -108,9 +109,10 @@ def contest(
     gap = sides.quality(quality)
     cost = sides.cost(log, seed)
     segments = sides.segments(quality, support)
-    relative = _relative(cost)
-    evidence = Evidence(quality=gap.difference, cost=relative, segments=segments, ece=ece)
-    return Contest(evidence, {"against": name, **_report(gap, cost, relative, segments, support)})
+    rise = relative(cost)
+    evidence = Evidence(quality=gap.difference, cost=rise, segments=segments, ece=ece, too_few=sides.too_few())
+    figures = _report(gap, cost, rise, segments, support)
+    return Contest(evidence, {"against": name, **figures, "apart": sides.apart()})
 
 
 def served_dist(decisions: LoggedDecisions, quality: Floats, registry: Registry) -> Floats:
@@ -146,8 +148,20 @@ class _Sides:
     def __init__(self, decisions: LoggedDecisions, ours: Floats, theirs: Floats) -> None:
         self._log, self._ours, self._theirs = decisions, ours, theirs
 
+    def too_few(self) -> str | None:
+        """Why the log cannot tell the two apart, or None."""
+        rated = self._log.bandit(self._log.quality)
+        return too_few_apart(self._ours, self._theirs, self._log.logging_dist, rated)
+
+    def apart(self) -> dict[str, float]:
+        """Share of the decisions that go elsewhere, and the rated answers that only one side would have given."""
+        rated = self._log.bandit(self._log.quality)
+        found = Apart.of(self._ours, self._theirs, rated)
+        ours, theirs = found.samples(rated.cluster)
+        return {"share": round(found.share, 6), "challenger": round(ours, 1), "champion": round(theirs, 1)}
+
     def quality(self, q_hat: Floats) -> Comparison:
-        return compare(self._ours, self._theirs, self._log.bandit(self._log.quality), q_hat, level=LEVEL)
+        return compare(self._ours, self._theirs, self._log.bandit(self._log.quality), q_hat, level=LEVEL, share=True)
 
     def cost(self, log: LogTable, seed: int) -> Comparison:
         """By a ridge on the prompts and on what the logging router expected to pay."""
@@ -170,7 +184,7 @@ class _Sides:
         return compare_segments(self._ours, self._theirs, bandit, q_hat, rows, level=LEVEL)
 
 
-def _relative(cost: Comparison) -> Estimate:
+def relative(cost: Comparison) -> Estimate:
     """The difference of cost as a share of the other side's cost."""
     gap, whole = cost.difference, cost.second.policy_value
     scale = 1 / whole if whole > 0 else 1.0  # where nothing costs anything, the difference is 0 as it is
@@ -179,17 +193,25 @@ def _relative(cost: Comparison) -> Estimate:
 
 
 def _report(
-    quality: Comparison, cost: Comparison, relative: Estimate, segments: Mapping[str, Estimate], support: list[Support]
+    quality: Comparison,
+    cost: Comparison,
+    rise: Estimate,
+    segments: Mapping[str, Estimate],
+    support: list[Support],
 ) -> dict[str, Any]:
     whole = support[0]
     return {
         "quality": _both(quality),
-        "cost_usd": {**_both(cost), "relative_difference": as_json(relative)},
+        "cost_usd": _costs(cost, rise),
         "segments": {name: as_json(gap) for name, gap in segments.items()},
         "unsupported_segments": {part.segment: part.reason for part in support if not part.supported},
         "effective_sample": round(whole.ess, 1),
         "n": whole.n,
     }
+
+
+def _costs(pair: Comparison, rise: Estimate) -> dict[str, Any]:
+    return {**_both(pair), "relative_difference": as_json(rise)}
 
 
 def _both(pair: Comparison) -> dict[str, Any]:
