@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -46,7 +47,7 @@ class Evidence:
 
     Args:
         quality: Paired difference of mean quality, challenger − champion.
-        cost: Paired difference of mean cost relative to the champion's mean cost.
+        cost: Paired difference of mean cost relative to the champion's mean cost; infinite beside one that is free.
         segments: Paired difference of quality by segment, at a joint level.
         ece: The challenger's expected calibration error.
         p99_ratio: Decision p99, challenger over champion, on this machine; over the deadline without a champion.
@@ -125,6 +126,10 @@ def _cost(gap: Estimate | None, rules: GateRules) -> Reason:
     margin = rules.cost_margin if rules.priority == "cost" else rules.strict_margin
     if gap is None:
         return Reason("cost", False, "the difference was not measured")
+    if not math.isfinite(gap.policy_value):
+        return Reason(
+            "cost", False, "what the other side chooses costs nothing, so any cost is a rise beyond all bounds"
+        )
     span = f"({gap.ci_low:+.1%} to {gap.ci_high:+.1%})"
     detail = f"relative difference {gap.policy_value:+.1%} {span}, may rise by {margin:.1%}"
     return Reason("cost", gap.ci_high < margin or gap.ci_high == gap.policy_value == 0, detail)

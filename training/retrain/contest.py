@@ -107,9 +107,9 @@ def contest(
         return Contest(Evidence(ece=ece, refused=str(refusal)), report)
     sides = _Sides(decisions, ours, theirs)
     gap = sides.quality(quality)
-    cost = sides.cost(log, seed)
+    cost = sides.cost(log, seed) if np.isfinite(decisions.cost).any() else None
     segments = sides.segments(quality, support)
-    rise = relative(cost)
+    rise = None if cost is None else relative(cost)
     evidence = Evidence(quality=gap.difference, cost=rise, segments=segments, ece=ece, too_few=sides.too_few())
     figures = _report(gap, cost, rise, segments, support)
     return Contest(evidence, {"against": name, **figures, "apart": sides.apart()})
@@ -185,8 +185,10 @@ class _Sides:
 
 
 def relative(cost: Comparison) -> Estimate:
-    """The difference of cost as a share of the other side's cost."""
+    """The difference of cost as a share of the other side's cost; infinite where that side's choices are free."""
     gap, whole = cost.difference, cost.second.policy_value
+    if not whole > 0 and (gap.policy_value, gap.se) != (0.0, 0.0):
+        return Estimate(np.inf, np.nan, -np.inf, np.inf, gap.ess, gap.n)
     scale = 1 / whole if whole > 0 else 1.0  # where nothing costs anything, the difference is 0 as it is
     value, se, low, high = (part * scale for part in (gap.policy_value, gap.se, gap.ci_low, gap.ci_high))
     return Estimate(value, se, low, high, gap.ess, gap.n)
@@ -194,15 +196,15 @@ def relative(cost: Comparison) -> Estimate:
 
 def _report(
     quality: Comparison,
-    cost: Comparison,
-    rise: Estimate,
+    cost: Comparison | None,
+    rise: Estimate | None,
     segments: Mapping[str, Estimate],
     support: list[Support],
 ) -> dict[str, Any]:
     whole = support[0]
     return {
         "quality": _both(quality),
-        "cost_usd": _costs(cost, rise),
+        "cost_usd": {} if cost is None or rise is None else _costs(cost, rise),
         "segments": {name: as_json(gap) for name, gap in segments.items()},
         "unsupported_segments": {part.segment: part.reason for part in support if not part.supported},
         "effective_sample": round(whole.ess, 1),
