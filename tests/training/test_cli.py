@@ -85,6 +85,16 @@ def test_compare_folders(world, capsys):
     assert "AIQ" in capsys.readouterr().out
 
 
+def test_compare_with_what_is_neither_folder_nor_version_is_refused_in_a_line(world, tmp_path, capsys, monkeypatch):
+    folder, _, held = world
+    capsys.readouterr()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    assert main(["compare", str(folder / "bundle"), str(tmp_path / "mine"), "--table", str(held), "--quiet"]) == 1
+    found = capsys.readouterr().err
+    assert found.count("\n") == 1
+    assert "is no folder, and no version is registered" in found
+
+
 def test_errors_are_one_line_and_exit_codes_tell_usage_from_failure(tmp_path, capsys):
     assert main(["evaluate", "--bundle", str(tmp_path), "--table", str(tmp_path), "--quiet"]) == 1
     found = capsys.readouterr()
