@@ -64,6 +64,13 @@ def losing_rows(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def shares_of(report: Mapping[str, Any]) -> str:
+    """What costs are measured in, in a sentence."""
+    if report["best_single_cost_usd"] > 0:
+        return "Costs are shares of its cost."
+    return "The best single model is free: no cost is a share of its cost, and routing saves nothing against it."
+
+
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
@@ -125,8 +132,8 @@ def _compared(report: Mapping[str, Any]) -> list[str]:
     worst = losing_rows(report)
     return [
         f"Best single model: {report['best_single']} (quality {report['best_single_quality']:.3f}, "
-        f"{report['best_single_cost_usd']:.6f} USD a request). Costs are shares of its cost; "
-        "intervals are 95 % paired bootstrap intervals over groups.",
+        f"{report['best_single_cost_usd']:.6f} USD a request). {shares_of(report)} "
+        "Intervals are 95 % paired bootstrap intervals over groups.",
         "",
         metrics_table(report),
         "",

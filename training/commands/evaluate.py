@@ -25,7 +25,7 @@ from training.feature_matrix import featurise
 from training.fingerprints import trained_on
 from training.held_out import HeldOut, held_out
 from training.log_table import load_log
-from training.model_card import METRICS, RIVALS, figure, value_at
+from training.model_card import METRICS, RIVALS, figure, shares_of, value_at
 from training.ope.learnt_rewards import learnt_quality
 from training.progress import Progress
 from training.race import REPLICATES
@@ -170,6 +170,8 @@ def report_text(report: dict[str, Any]) -> str:
     for name, row in rows.items():
         lines.append(f"{name:18}" + "".join(f"{figure(row, metric):>24}" for metric in SHORT))
     lines += ["", f"calibration: ECE {calibration['ece_mean']:.3f} on average, {calibration['ece_max']:.3f} at worst"]
+    if not report["best_single_cost_usd"] > 0:
+        lines.append(f"note: {shares_of(report)}")
     if report.get("trained_on_this_table"):
         lines.append("note: the bundle was trained on this table, so its figures are flattering")
     if report.get("unknown_models"):
