@@ -18,7 +18,7 @@ from training.ope.estimators import (
     effective_sample_size,
     importance_weights,
 )
-from training.ope.intervals import Estimate, mean_interval, no_surer
+from training.ope.intervals import Estimate, mean_interval, no_surer, of_a_share
 
 Floats = npt.NDArray[np.float64]
 HEADLINE = "cdr"
@@ -59,8 +59,9 @@ def compare(
         q_hat: Cross-fitted reward predictions, float64[n, A].
         name: Key of ``ESTIMATORS``.
         level: Coverage that the intervals claim.
-        share: Whether the reward lies in 0..1 (quality): the difference is then never surer than the answers that tell
-            the two apart allow (:meth:`training.ope.apart.Apart.least_error`).
+        share: Whether the reward lies in 0..1 (quality): the values are then never surer than so many answers allow
+            (:func:`.intervals.of_a_share`), the difference than those that tell the two apart
+            (:meth:`training.ope.apart.Apart.least_error`).
     """
     phis, apart_phi, explained = _phis(first, second, log, q_hat, name)
     weights = [importance_weights(policy, log) for policy in (first, second)]
@@ -70,6 +71,7 @@ def compare(
     sample = effective_sample_size(np.abs(weights[0] - weights[1]))
     gap = mean_interval(apart_phi, log.cluster, ess=sample, level=level)
     if share:
+        values = [of_a_share(value, level) for value in values]
         gap = no_surer(gap, Apart.of(first, second, log).least_error(log.reward, explained, log.cluster), level)
     return Comparison(values[0], values[1], gap)
 

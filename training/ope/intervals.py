@@ -85,6 +85,17 @@ def mean_interval(
     return Estimate(value, se, value - half, value + half, size, n)
 
 
+def of_a_share(found: Estimate, level: float) -> Estimate:
+    """``found`` as the mean of values in 0..1: no surer than two good and two bad ones more would leave equal ones.
+
+    Var ≥ (2 c² + 2 (1 − c)²) / (n + 4)² with c = (n · mean + 2) / (n + 4) and n the effective sample: what Agresti and
+    Coull's (1998) four make of answers that are all alike, and less than what answers that differ show by themselves.
+    """
+    total = found.ess + 4.0
+    centre = (found.ess * min(max(found.policy_value, 0.0), 1.0) + 2.0) / total
+    return no_surer(found, float(np.sqrt(2.0 * centre**2 + 2.0 * (1.0 - centre) ** 2)) / total, level)
+
+
 def no_surer(found: Estimate, se: float, level: float) -> Estimate:
     """``found`` with an interval no narrower than ±z · ``se``."""
     if not se > found.se:
