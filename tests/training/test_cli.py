@@ -71,6 +71,10 @@ def test_models_that_the_bundle_does_not_know_are_named(world, capsys, tmp_path)
     arguments = ["--bundle", str(folder / "bundle"), "--table", str(held), "--json", "--quiet", "--replicates", "20"]
     assert main(["evaluate", *arguments]) == 0
     assert document(capsys)["unknown_models"] == ["newcomer"]
+    bundle = str(folder / "bundle")
+    arguments = ["compare", bundle, bundle, "--table", str(held), "--no-log", "--quiet", "--replicates", "20"]
+    assert main(arguments) == 0
+    assert f"note: {bundle} does not know newcomer: it goes by priors there" in capsys.readouterr().out
 
 
 def test_compare_folders(world, capsys):

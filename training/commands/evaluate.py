@@ -16,6 +16,7 @@ from router_runtime.registry_reader import load_registry
 from training.baselines import BASELINES, Prompts
 from training.commands.numbers import at_least
 from training.commands.serving import add_registry
+from training.compare import unknown_models
 from training.dataset import load_table
 from training.evaluate import evaluate_predictions
 from training.evaluate_agents import agents_text, evaluate_agents
@@ -128,10 +129,9 @@ def run_agents(args: argparse.Namespace, progress: Progress) -> tuple[dict[str, 
 
 def origin(bundle: Bundle, held: HeldOut) -> dict[str, Any]:
     """Which bundle it was, which models it did not know, and whether it was trained on this very table."""
-    known = {model.name for model in bundle.manifest.models}
     return {
         "bundle_version": bundle.version,
-        "unknown_models": [name for name in held.truth.models if name not in known],
+        "unknown_models": unknown_models(bundle, held),
         "trained_on_this_table": trained_on(bundle, held.source),
     }
 
