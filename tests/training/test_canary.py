@@ -108,6 +108,19 @@ def test_enough_bad_ratings_do(tmp_path):
     assert broken(write(tmp_path, quality=0.0, rated=30)) == ["quality"]
 
 
+def test_a_canary_that_pays_where_the_rest_is_free_breaks_the_bound_of_costs(tmp_path):
+    log = load_log(write(tmp_path))
+    rest = log.table.prompts["arm"].isna().to_numpy()
+    spent = log.decisions["total_cost_usd"].to_numpy()
+    paying, free = (
+        examine(replace(log, decisions=log.decisions.assign(total_cost_usd=cost)), CANARY)
+        for cost in (np.where(rest, 0.0, spent), np.zeros(len(spent)))
+    )
+    assert paying.reason == "cost above 0, where the rest of the traffic is free, beyond 0.25"
+    assert paying.as_json()["checks"]["cost"]["value"] is None
+    assert (free.broken, {check.name for check in free.checks}) == ((), {"error_rate", "quality"})
+
+
 def test_what_is_better_breaks_nothing(tmp_path):
     assert broken(write(tmp_path, quality=0.95, errors=0.0, cost=5e-4)) == []
 
