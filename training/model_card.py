@@ -36,8 +36,8 @@ def figure(report: Mapping[str, Any], metric: str) -> str:
     if value is None:
         return "–"
     if not limits or None in limits:
-        return f"{value:.3f}"
-    return f"{value:.3f} ({limits[0]:.3f}–{limits[1]:.3f})"
+        return f"{value:z.3f}"
+    return f"{value:z.3f} ({limits[0]:z.3f}–{limits[1]:z.3f})"
 
 
 def metrics_table(report: Mapping[str, Any]) -> str:
