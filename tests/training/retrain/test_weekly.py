@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from router_runtime.bundle import CARD, open_bundle
 from router_runtime.errors import StoreError, TooFewRows
 from tests.training.retrain.weeks import job_of, require_whole, tracker_of, versions, write_log
+from training.commands.retrain import outcome_text
+from training.retrain.job import Outcome
 from training.retrain.state import State
 from training.retrain.weekly import preview, retrain
 
@@ -101,3 +104,10 @@ def test_late_feedback_counts_up_to_the_moment_that_the_window_names(tmp_path):
     assert less["decisions"] == seen["decisions"]
     assert less["counts"]["labels.labelled"] < seen["counts"]["labels.labelled"]
     assert less["fingerprint"] != seen["fingerprint"]
+
+
+def test_what_an_earlier_run_came_to_is_not_told_as_what_serves_now(tmp_path):
+    verdict = {"promote": True, "summary": "", "reasons": []}
+    again = Outcome("promoted", "3", verdict, repeated=True)
+    assert outcome_text(again, tmp_path) == "this window had its version already: 3 was promoted then"
+    assert "is champion and serves" in outcome_text(replace(again, repeated=False), tmp_path)
