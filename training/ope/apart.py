@@ -68,7 +68,9 @@ class Apart:
         return self.share * float(np.sqrt(sum(variances)))
 
 
-def too_few_apart(first: Floats, second: Floats, logging_dist: Floats, log: BanditLog) -> str | None:
+def too_few_apart(
+    first: Floats, second: Floats, logging_dist: Floats, log: BanditLog, known: str = "rated"
+) -> str | None:
     """Why the log cannot tell two policies apart, or None where it can; alike ones need no telling.
 
     Args:
@@ -76,6 +78,7 @@ def too_few_apart(first: Floats, second: Floats, logging_dist: Floats, log: Band
         second: π of the other policy, float64[n, A].
         logging_dist: π_b, float64[n, A].
         log: The log.
+        known: What the answers that count are called.
 
     Returns:
         One sentence with the sample, and how many decisions would hold enough.
@@ -90,7 +93,7 @@ def too_few_apart(first: Floats, second: Floats, logging_dist: Floats, log: Band
     return (
         f"the two choose apart in {100 * found.share:.2g} % of {len(gap):,} decisions, and of the answers that only "
         f"the {'challenger' if ours else 'other side'} would have given there the log holds as many as "
-        f"{min(samples):.0f} rated ones, where {MIN_SAMPLE:.0f} are needed: about {_rounded(needed):,} decisions, or "
+        f"{min(samples):.0f} {known} ones, where {MIN_SAMPLE:.0f} are needed: about {_rounded(needed):,} decisions, or "
         "more exploration, would do"
     )
 

@@ -150,8 +150,13 @@ class _Sides:
 
     def too_few(self) -> str | None:
         """Why the log cannot tell the two apart, or None."""
-        rated = self._log.bandit(self._log.quality)
-        return too_few_apart(self._ours, self._theirs, self._log.logging_dist, rated)
+        for values, known in ((self._log.quality, "rated"), (self._log.cost, "priced")):
+            if np.isfinite(values).any():
+                log = self._log.bandit(values)
+                said = too_few_apart(self._ours, self._theirs, self._log.logging_dist, log, known)
+                if said is not None:
+                    return said
+        return None
 
     def apart(self) -> dict[str, float]:
         """Share of the decisions that go elsewhere, and the rated answers that only one side would have given."""

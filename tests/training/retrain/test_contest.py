@@ -67,6 +67,12 @@ def test_a_log_without_costs_leaves_the_cost_unmeasured(log, champion):
     assert "cost: the difference was not measured" in judge(found.evidence, RULES).summary
 
 
+def test_a_handful_of_known_costs_proves_nothing_either(log, champion):
+    few = np.where(np.arange(700) < 12, 1e-4, np.nan)
+    found = contest(priced(log, few), unlike(log, champion, 700), champion, REGISTRY, ece=0.0)
+    assert "priced ones, where 15 are needed" in found.evidence.too_few
+
+
 def test_a_cost_beside_a_free_champion_is_no_small_rise(log, champion):
     decisions, quality = log.logged_decisions(), unlike(log, champion, 700)
     theirs = served_dist(decisions, unlike(log, champion, 0), REGISTRY)
