@@ -20,6 +20,7 @@
     │   ├── TooFewRows           not enough rows were left to learn from
     │   └── NotSupported         the log cannot say what the policy would have done
     ├── NotPromoted              a version whose verdict does not let it serve
+    ├── UnknownVersion           a router version or alias that nobody registered
     ├── BudgetExceeded           refused by a budget; says when it resets
     ├── GatewayRefusal           a request that the gateway does not take; holds the HTTP status
     ├── MemoryRefused            an agent may not read or write there
@@ -164,6 +165,10 @@ class StateAway(StoreError):
 
 class NotPromoted(PointsmanError):
     """A router version that the promotion gate did not let through."""
+
+
+class UnknownVersion(PointsmanError):
+    """A router version or alias that nobody registered, or a former champion where there was none."""
 
 
 class BudgetExceeded(PointsmanError):

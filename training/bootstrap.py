@@ -56,11 +56,12 @@ def group_sums(values: Floats, codes: npt.NDArray[np.intp], n_groups: int) -> Fl
 def interval(value: float, replicates: Floats, level: float = 0.95) -> Estimate:
     """Percentile interval of a statistic from its replicates [B].
 
-    Undefined replicates are left out; where more than half of them are undefined, so is the interval.
+    Undefined replicates are left out as long as they are no more than one tail: a quality that is not reached is as
+    good as an endless cost, and an interval of the others alone would end where the bad ones begin.
     """
-    usable = replicates[np.isfinite(replicates)]
-    if len(usable) * 2 < len(replicates) or not len(usable):
-        return Estimate(value, float("nan"), float("nan"))
     tail = (1.0 - level) / 2.0
+    usable = replicates[np.isfinite(replicates)]
+    if len(replicates) - len(usable) > tail * len(replicates) or not len(usable):
+        return Estimate(value, float("nan"), float("nan"))
     low, high = np.quantile(usable, [tail, 1.0 - tail])
     return Estimate(value, float(low), float(high))

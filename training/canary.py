@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,8 @@ class Check:
     @property
     def text(self) -> str:
         """For people and for the record."""
+        if math.isinf(self.change.value):
+            return f"{self.name} above 0, where the rest of the traffic is free, beyond {self.bound:g}"
         span = f"{self.change.value:+.4f} ({self.change.low:+.4f} to {self.change.high:+.4f})"
         return f"{self.name} {span}, {'beyond' if self.broken else 'not proven beyond'} {self.bound:g}"
 
@@ -105,8 +107,9 @@ def examine(log: LogTable, canary: CanaryEntry) -> Findings:
         return Findings(None, 0, 0)
     version = str(prompts["bundle_version"][ours].iloc[-1])  # in order of time
     ours = ours & (prompts["bundle_version"] == version).to_numpy(dtype=np.bool_)
-    begun = float(prompts["time"][ours].min())
-    rest = (prompts["arm"].isna() & subject.notna() & (prompts["time"] >= begun)).to_numpy(dtype=np.bool_)
+    # A canary that was withdrawn has an end, too: what came after it was another time, and in part its own subjects.
+    while_it_ran = prompts["time"].between(prompts["time"][ours].min(), prompts["time"][ours].max())
+    rest = (prompts["arm"].isna() & subject.notna() & while_it_ran).to_numpy(dtype=np.bool_)
     code = np.asarray(pd.factorize(subject)[0], dtype=np.int64)
     subjects = len(np.unique(code[ours]))
     found = Findings(version, int(ours.sum()), subjects)
@@ -133,15 +136,22 @@ def _checks(
     return [
         _check("error_rate", errors, difference(*errors), guard.error_rate, worse=1.0),
         _check("quality", quality, difference(*quality), guard.quality, worse=-1.0),
-        _check("cost", cost, saving(*cost).times(-1.0), guard.cost, worse=1.0),
+        _check("cost", cost, _rise(*cost), guard.cost, worse=1.0),
     ]
 
 
 def _check(
     name: str, sides: tuple[Measured, Measured], change: Measured, bound: float, *, worse: float
 ) -> Check | None:
-    """None where too few were measured: little feedback yet, or a rest that costs nothing."""
-    if min(side.subjects for side in sides) < MIN_SUBJECTS or not math.isfinite(change.value):
+    """None where too few were measured: little feedback yet, or both cost nothing."""
+    if min(side.subjects for side in sides) < MIN_SUBJECTS or math.isnan(change.value):
         return None
     edge = change.low if worse > 0 else -change.high
-    return Check(name, change, bound, bool(math.isfinite(edge) and edge > bound))
+    return Check(name, change, bound, bool(edge > bound))
+
+
+def _rise(ours: Measured, rest: Measured) -> Measured:
+    """By how much the canary's costs are above the rest's, as a share of these; infinite beside a rest that is free."""
+    if rest.value == 0 and ours.low > 0:
+        return replace(ours, value=math.inf, se=0.0)
+    return saving(ours, rest).times(-1.0)

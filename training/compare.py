@@ -73,9 +73,16 @@ def _side(version: Version, held: HeldOut, predicted: Predicted, values: Values)
         "name": version.name,
         "bundle_version": version.bundle.version,
         "trained_on_this_table": trained_on(version.bundle, held.source),
+        "unknown_models": unknown_models(version.bundle, held),
         **as_json(estimates(values)),
         "calibration": calibration_report(held.truth, predicted),
     }
+
+
+def unknown_models(bundle: Bundle, held: HeldOut) -> list[str]:
+    """The models of the table that the bundle did not learn from, whose quality it can only guess."""
+    known = {model.name for model in bundle.manifest.models}
+    return [name for name in held.truth.models if name not in known]
 
 
 def comparison_text(report: dict[str, Any]) -> str:
@@ -94,6 +101,11 @@ def comparison_text(report: dict[str, Any]) -> str:
         f"note: {side['name']} was trained on this table, so its figures are flattering"
         for side in (a, b)
         if side["trained_on_this_table"]
+    ]
+    lines += [
+        f"note: {side['name']} does not know {', '.join(side['unknown_models'])}: it goes by priors there"
+        for side in (a, b)
+        if side["unknown_models"]
     ]
     return "\n".join(lines)
 

@@ -19,6 +19,7 @@ from training.race import (
     plain_runners,
     runner,
     single_runners,
+    trade_off_price,
 )
 from training.reliability import calibration_report
 from training.sweep import REGRET_TRADE_OFF, Field, Floats, Predicted, Truth
@@ -87,7 +88,9 @@ def _setting(held: HeldOut, ref: Reference, replicates: int, seed: int) -> dict[
         "best_single_quality": round(ref.best_quality, 6),
         "best_single_cost_usd": ref.best_cost,
         "oracle_quality": round(ref.oracle_quality, 6),
-        "regret_trade_off": f"{REGRET_TRADE_OFF} of quality for one call of {truth.models[truth.best]}",
+        "regret_trade_off": None
+        if trade_off_price(truth) is None
+        else f"{REGRET_TRADE_OFF} of quality for one call of {truth.models[truth.best]}",
         "counts": {**held.counts, "groups": len(np.unique(truth.groups))},
         "bootstrap": {"replicates": replicates, "seed": seed, "unit": "group", "level": 0.95},
     }

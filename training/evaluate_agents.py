@@ -7,7 +7,7 @@ that task as it was given.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from router_runtime.errors import ConfigError, DataError, NotSupported
 from router_runtime.registry_yaml import did_you_mean
 from training.evaluate_log import FOLDS, LEVEL, as_json
 from training.log_table import LogTable
-from training.ope.compare import HEADLINE, compare
+from training.ope.compare import HEADLINE, Comparison, compare
 from training.ope.decisions import LoggedDecisions
 from training.ope.estimators import BanditLog
 from training.ope.prompt_features import prompt_features
@@ -44,7 +44,7 @@ def evaluate_agents(
     Returns:
         JSON-ready: ``agents``, ``n``, ``left_out`` (decisions by reason), ``label_rate``, ``headline``, ``logged``
         (``quality``, ``cost``) and ``policies`` by name: ``quality`` and ``cost`` with their ``difference`` from the
-        logged dispatch, ``ess``, or ``refused`` with the reason.
+        logged dispatch, ``ess``, or ``refused`` with the reason. Costs are null where the log holds none.
 
     Raises:
         ConfigError: A rule is malformed, or names an agent that the log has not.
@@ -169,22 +169,26 @@ class _Study:
         features, fold = prompt_features(log.features, seed=seed), assign_folds(log.session, FOLDS, seed)
         self.rewards: dict[str, tuple[BanditLog, Floats]] = {}
         for name, reward, high in (("quality", log.quality, 1.0), ("cost", log.cost, np.inf)):
+            if name == "cost" and not np.isfinite(reward).any():
+                continue
             bandit = log.bandit(reward)
             q_hat = crossfit_ridge(features, bandit, fold, len(log.models), bounds=(0.0, high))
             self.rewards[name] = (bandit, q_hat)
 
     def logged(self) -> dict[str, Any]:
-        """Quality and cost of the dispatch as it was."""
-        own = self.log.logging_dist
-        return {name: as_json(compare(own, own, *parts, level=LEVEL).first) for name, parts in self.rewards.items()}
+        """Quality and cost of the dispatch as it was; the cost is None where the log holds none."""
+        return {"cost": None, **{name: as_json(pair.first) for name, pair in self._pairs(self.log.logging_dist)}}
 
     def worth(self, policy: Floats) -> dict[str, Any]:
         """Quality and cost of ``policy`` float64[n, G], and what it differs from the logged dispatch by."""
-        found = {}
-        for name, parts in self.rewards.items():
-            pair = compare(policy, self.log.logging_dist, *parts, level=LEVEL)
+        found: dict[str, Any] = {"cost": None}
+        for name, pair in self._pairs(policy):
             found[name] = {**as_json(pair.first), "difference": as_json(pair.difference)}
         return found
+
+    def _pairs(self, policy: Floats) -> Iterator[tuple[str, Comparison]]:
+        for name, parts in self.rewards.items():
+            yield name, compare(policy, self.log.logging_dist, *parts, level=LEVEL, share=name == "quality")
 
 
 def _judged(study: _Study, policy: Floats, bounds: SupportBounds | None) -> dict[str, Any]:
@@ -207,7 +211,7 @@ def agents_text(report: Mapping[str, Any]) -> str:
         "intervals",
         *(f"left out: {count:,} decisions {reason}" for reason, count in report["left_out"].items()),
         "",
-        f"{'as logged':24} quality {_figure(logged['quality'])}  cost {_figure(logged['cost'])} USD",
+        f"{'as logged':24} quality {_figure(logged['quality'])}  cost {_dollars(logged['cost'])}",
     ]
     for name, one in report["policies"].items():
         if one["refused"] is not None:
@@ -215,10 +219,14 @@ def agents_text(report: Mapping[str, Any]) -> str:
             continue
         quality, cost = one["quality"], one["cost"]
         lines.append(
-            f"{name:24} quality {_figure(quality)}  cost {_figure(cost)} USD  "
-            f"difference {_figure(quality['difference'])}, {_figure(cost['difference'])} USD"
+            f"{name:24} quality {_figure(quality)}  cost {_dollars(cost)}  "
+            f"difference {_figure(quality['difference'])}, {_dollars(cost and cost['difference'])}"
         )
     return "\n".join(lines)
+
+
+def _dollars(found: Mapping[str, Any] | None) -> str:
+    return "unknown" if found is None else f"{_figure(found)} USD"
 
 
 def _figure(found: Mapping[str, Any]) -> str:

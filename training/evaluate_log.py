@@ -16,7 +16,7 @@ from training.log_table import LogTable
 from training.ope.compare import HEADLINE, compare
 from training.ope.decisions import LoggedDecisions
 from training.ope.estimators import ESTIMATORS, BanditLog, estimate
-from training.ope.intervals import Estimate
+from training.ope.intervals import Estimate, of_a_share
 from training.ope.prompt_features import prompt_features
 from training.ope.replay import predicted_quality, replay
 from training.ope.reward_model import assign_folds, crossfit_ridge
@@ -95,8 +95,11 @@ class _Study:
     def report(self, reward: Floats, prior: Floats, bounds: tuple[float, float]) -> dict[str, Any]:
         """The value of ``reward`` [n] with every estimator, and the headline's paired difference."""
         bandit, q_hat = self._model(reward, prior, bounds)
+        rated = reward is self._log.quality
         values = {name: estimate(name, self._policy, bandit, q_hat, LEVEL) for name in ESTIMATORS}
-        found = compare(self._policy, self._log.logging_dist, bandit, q_hat, level=LEVEL)
+        if rated:
+            values = {name: of_a_share(value, LEVEL) for name, value in values.items()}
+        found = compare(self._policy, self._log.logging_dist, bandit, q_hat, level=LEVEL, share=rated)
         return {
             "policy_value": {name: as_json(value) for name, value in values.items()},
             "logging_policy_value": as_json(found.second),
@@ -114,8 +117,8 @@ class _Study:
             if part.segment == ALL or not part.supported:
                 continue
             rows = labels[dimension] == name
-            pair = compare(self._policy[rows], log.logging_dist[rows], bandit.take(rows), q_hat[rows], level=LEVEL)
-            found[part.segment] = as_json(pair.difference)
+            part_of = (self._policy[rows], log.logging_dist[rows], bandit.take(rows), q_hat[rows])
+            found[part.segment] = as_json(compare(*part_of, level=LEVEL, share=True).difference)
         return found
 
     def _model(self, reward: Floats, prior: Floats, bounds: tuple[float, float]) -> tuple[BanditLog, Floats]:
@@ -221,6 +224,8 @@ def report_text(report: Mapping[str, Any]) -> str:
         lines.append(f"{name:8} this policy {_figure(ours)}{unit}, logged {_figure(logged)}, difference {_figure(gap)}")
     if report.get("trained_on_this_window"):
         lines += ["", "note: the bundle learnt from this time, so its figures are flattering"]
+    if report.get("unknown_models"):
+        lines += ["", f"models that the bundle does not know: {', '.join(report['unknown_models'])}"]
     short = [name for name, part in report["support"].items() if not part["supported"]]
     if short:
         lines += ["", f"not supported, and so not reported: {', '.join(short)}"]

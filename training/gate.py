@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -46,11 +47,12 @@ class Evidence:
 
     Args:
         quality: Paired difference of mean quality, challenger − champion.
-        cost: Paired difference of mean cost relative to the champion's mean cost.
+        cost: Paired difference of mean cost relative to the champion's mean cost; infinite beside one that is free.
         segments: Paired difference of quality by segment, at a joint level.
         ece: The challenger's expected calibration error.
         p99_ratio: Decision p99, challenger over champion, on this machine; over the deadline without a champion.
         bundle_bytes: Size of the challenger's bundle.
+        too_few: The sentence of a log that hardly tells the two apart, or None.
         refused: The sentence of a log that supports no claim, or None.
     """
 
@@ -60,6 +62,7 @@ class Evidence:
     ece: float | None = None
     p99_ratio: float | None = None
     bundle_bytes: int | None = None
+    too_few: str | None = None
     refused: str | None = None
 
 
@@ -90,8 +93,9 @@ def judge(evidence: Evidence, rules: GateRules | None = None) -> Verdict:
     """Promote only what the evidence proves.
 
     A challenger passes where the lower end of its quality interval is above minus the margin and the upper end of its
-    cost interval below the tolerance, no judged segment is worse for certain, and calibration, speed and size are in
-    bounds. With a two-sided 95 % interval, one that is worse by just the margin passes 2.5 % of the time.
+    cost interval below the tolerance, no judged segment is worse for certain, calibration, speed and size are in
+    bounds, and enough answers tell the two apart for an interval to mean anything. With a two-sided 95 % interval, one
+    that is worse by just the margin passes 2.5 % of the time.
     """
     rules = rules or GateRules()
     if evidence.refused is not None:
@@ -104,6 +108,8 @@ def judge(evidence: Evidence, rules: GateRules | None = None) -> Verdict:
         _bound("speed", evidence.p99_ratio, rules.max_p99_ratio, "decision p99 over the champion's (or the deadline)"),
         _bound("size", evidence.bundle_bytes, rules.max_bundle_bytes, "bytes of the bundle"),
     ]
+    if evidence.too_few is not None:
+        reasons.append(Reason("sample", False, evidence.too_few))
     ordered = sorted(reasons, key=lambda reason: reason.passed)
     return Verdict(all(reason.passed for reason in reasons), tuple(ordered))
 
@@ -120,6 +126,10 @@ def _cost(gap: Estimate | None, rules: GateRules) -> Reason:
     margin = rules.cost_margin if rules.priority == "cost" else rules.strict_margin
     if gap is None:
         return Reason("cost", False, "the difference was not measured")
+    if not math.isfinite(gap.policy_value):
+        return Reason(
+            "cost", False, "what the other side chooses costs nothing, so any cost is a rise beyond all bounds"
+        )
     span = f"({gap.ci_low:+.1%} to {gap.ci_high:+.1%})"
     detail = f"relative difference {gap.policy_value:+.1%} {span}, may rise by {margin:.1%}"
     return Reason("cost", gap.ci_high < margin or gap.ci_high == gap.policy_value == 0, detail)

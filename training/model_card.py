@@ -36,8 +36,8 @@ def figure(report: Mapping[str, Any], metric: str) -> str:
     if value is None:
         return "–"
     if not limits or None in limits:
-        return f"{value:.3f}"
-    return f"{value:.3f} ({limits[0]:.3f}–{limits[1]:.3f})"
+        return f"{value:z.3f}"
+    return f"{value:z.3f} ({limits[0]:z.3f}–{limits[1]:z.3f})"
 
 
 def metrics_table(report: Mapping[str, Any]) -> str:
@@ -62,6 +62,13 @@ def losing_rows(report: Mapping[str, Any]) -> list[str]:
             if worse:
                 lines.append(f"{name} is better in {label}: {value:+.3f} ({limits[0]:+.3f} to {limits[1]:+.3f})")
     return lines
+
+
+def shares_of(report: Mapping[str, Any]) -> str:
+    """What costs are measured in, in a sentence."""
+    if report["best_single_cost_usd"] > 0:
+        return "Costs are shares of its cost."
+    return "The best single model is free: no cost is a share of its cost, and routing saves nothing against it."
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -125,8 +132,8 @@ def _compared(report: Mapping[str, Any]) -> list[str]:
     worst = losing_rows(report)
     return [
         f"Best single model: {report['best_single']} (quality {report['best_single_quality']:.3f}, "
-        f"{report['best_single_cost_usd']:.6f} USD a request). Costs are shares of its cost; "
-        "intervals are 95 % paired bootstrap intervals over groups.",
+        f"{report['best_single_cost_usd']:.6f} USD a request). {shares_of(report)} "
+        "Intervals are 95 % paired bootstrap intervals over groups.",
         "",
         metrics_table(report),
         "",

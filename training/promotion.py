@@ -14,7 +14,9 @@ from typing import Literal
 
 from router_runtime.bundle import Bundle, open_bundle
 from router_runtime.bundle_writer import install_bundle, require_bundle_place
-from router_runtime.errors import BundleTampered, ConfigError
+from router_runtime.errors import BundleTampered, UnknownVersion
+from router_runtime.opening import open_for
+from router_runtime.registry import Registry
 from training.retrain.state import State, read_json, write_durably
 from training.retrain.window import iso
 from training.run_record import Version
@@ -23,6 +25,8 @@ from training.tracking import Tracker
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 FORMER = "former_champion"
+WITHDRAWN = "withdrawn_at"
+"""Tag of a version that the canary's guard took out of traffic."""
 HISTORY = "history."
 """Prefix of the registered model's tags that keep every promotion and rollback, by time."""
 Kind = Literal["gate", "forced", "rollback"]
@@ -57,16 +61,24 @@ class Promoter:
         served: Folder that the runtime watches.
         state: Where an unfinished promotion is written down.
         observe: Told the name of each step before it is taken.
+        registry: What the bundle will serve beside: one that needs another encoder is refused. None = not known.
 
     Raises:
         ConfigError: Where ``served`` holds something that is no bundle.
     """
 
     def __init__(
-        self, tracker: Tracker, served: Path, state: State, observe: Callable[[str], None] = lambda _step: None
+        self,
+        tracker: Tracker,
+        served: Path,
+        state: State,
+        observe: Callable[[str], None] = lambda _step: None,
+        *,
+        registry: Registry | None = None,
     ) -> None:
         require_bundle_place(served)
         self.tracker, self.served, self.state, self._observe = tracker, served, state, observe
+        self._registry = registry
 
     @property
     def _pending(self) -> Path:
@@ -88,11 +100,14 @@ class Promoter:
             The bundle that serves now.
 
         Raises:
-            ConfigError: Where there is no such version.
-            BundleError: Where its bundle does not open, or is not the one that was registered; nothing has changed.
+            UnknownVersion: Where there is no such version.
+            BundleError: Where its bundle does not open, is not the one that was registered, or cannot serve beside the
+                registry; nothing has changed.
         """
         with scratch() as folder:
-            self.fetch(change.version, folder)
+            bundle = self.fetch(change.version, folder)
+            if self._registry is not None:
+                open_for(self._registry, bundle)
         self._observe("intent")
         write_durably(self._pending, json.dumps(asdict(change)).encode())
         return self._carry_out(change)
@@ -101,7 +116,7 @@ class Promoter:
         """The bundle of a version, opened and checked against its ``bundle_sha256``.
 
         Raises:
-            ConfigError: Where there is no such version.
+            UnknownVersion: Where there is no such version.
             BundleError: Where it does not open or is another one.
         """
         bundle = open_bundle(self.tracker.bundle(number, folder))
@@ -150,16 +165,17 @@ class Promoter:
         """Returns the former champion.
 
         Raises:
-            ConfigError: Where there is no champion, or it had no predecessor.
+            UnknownVersion: Where there is no champion, or it had no predecessor.
             BundleError: Where the former one's bundle does not open; nothing has changed.
         """
         champion = self.tracker.version(CHAMPION)
         if champion is None:
-            raise ConfigError(f"no version is {CHAMPION}, so there is nothing to roll back")
+            raise UnknownVersion(f"no version is {CHAMPION}, so there is nothing to roll back; promote makes one")
         former = champion.tags.get(FORMER)
         if former is None:
-            raise ConfigError(
-                f"version {champion.number} had no {CHAMPION} before it, so there is nothing to return to"
+            raise UnknownVersion(
+                f"version {champion.number} had no {CHAMPION} before it, so there is nothing to return to; promote "
+                "VERSION names another one"
             )
         change = Promotion(former, champion.number, "rollback", author, reason, time)
         return change, self.promote(change)
@@ -168,12 +184,9 @@ class Promoter:
         """The version of a number or alias; the newest one for None.
 
         Raises:
-            ConfigError: Where there is none.
+            UnknownVersion: Where there is none.
         """
         found = self.tracker.newest() if reference is None else self.tracker.version(reference)
         if found is None:
-            what = (
-                "no version is registered" if reference is None else f"no version or alias {reference!r} is registered"
-            )
-            raise ConfigError(f"{what} in {self.tracker.uri}")
+            raise self.tracker.unknown(reference)
         return found

@@ -38,17 +38,20 @@ def runner(field: Field, predicted: Predicted) -> Runner:
     """The runner of a router's predictions on the prompts of ``field``."""
     truth = field.truth
     price = trade_off_price(truth)
-    chosen = choose(predicted, price)
     return Runner(
         points=field.points(sweep_choices(predicted)),
         preference=predicted.quality[:, truth.best] - predicted.quality[:, truth.cheapest],
-        regret=regret(truth.quality, truth.cost, chosen, price),
+        regret=None if price is None else regret(truth.quality, truth.cost, choose(predicted, price), price),
     )
 
 
-def trade_off_price(truth: Truth) -> float:
-    """λ of the stated trade-off: :data:`REGRET_TRADE_OFF` of quality for one call of the best single model."""
-    return REGRET_TRADE_OFF / max(float(truth.cost[:, truth.best].mean()), 1e-12)
+def trade_off_price(truth: Truth) -> float | None:
+    """λ of the stated trade-off: :data:`REGRET_TRADE_OFF` of quality for one call of the best single model.
+
+    None where that model is free: no price can be stated in its calls.
+    """
+    paid = float(truth.cost[:, truth.best].mean())
+    return REGRET_TRADE_OFF / paid if paid > 0 else None
 
 
 def plain_runners(field: Field) -> dict[str, Runner]:

@@ -35,7 +35,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
-from router_runtime.errors import ConfigError, StoreError
+from router_runtime.errors import StoreError, UnknownVersion
 from training.run_record import MODEL, Registered, RunRecord, Version
 from training.scratch import scratch
 
@@ -208,6 +208,15 @@ class Tracker:
             found = self._client.search_model_versions(f"name = '{MODEL}'", order_by=["version_number DESC"])
         return self.version(str(max(int(one.version) for one in found))) if found else None
 
+    def unknown(self, reference: str | None) -> UnknownVersion:
+        """The error of a version that is not there (None = of any), with those that are."""
+        newest = self.newest()
+        place = f"in {_PASSWORD.sub('//', self.uri)}; MLFLOW_TRACKING_URI names another MLflow"
+        if newest is None:
+            return UnknownVersion(f"no version is registered {place}; train or retrain registers one")
+        there = "version 1 alone" if newest.number == "1" else f"versions up to {newest.number}"
+        return UnknownVersion(f"no version or alias {reference!r} is registered, but {there}, {place}")
+
     def tag(self, number: str, tags: Mapping[str, str]) -> None:
         """Sets tags of a version."""
         with self._talking():
@@ -249,11 +258,11 @@ class Tracker:
         """Fetches the bundle of a version number or an alias into ``folder``; returns the bundle's folder.
 
         Raises:
-            ConfigError: Where there is no such version.
+            UnknownVersion: Where there is no such version.
         """
         found = self.version(reference)
         if found is None:
-            raise ConfigError(f"no version or alias {reference!r} of {MODEL} in {self.uri}, and no folder of that name")
+            raise self.unknown(reference)
         with self._talking():
             mlflow.set_tracking_uri(self.uri)
             mlflow.set_registry_uri(self.uri)

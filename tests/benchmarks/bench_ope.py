@@ -18,6 +18,7 @@ import numpy as np
 from router_runtime.errors import NotSupported
 from tests.benchmarks.ope_world import World, challenger, make_world, one_hot
 from training.gate import Evidence, judge
+from training.ope.apart import too_few_apart
 from training.ope.compare import HEADLINE, compare, compare_segments
 from training.ope.estimators import ESTIMATORS, BanditLog, estimate
 from training.ope.intervals import Estimate
@@ -99,7 +100,7 @@ def refusals(world: World, seeds: int) -> dict[str, float]:
 def gate_power(world: World, logging: str, weeks: int) -> dict[str, Any]:
     """Share of simulated weeks in which challengers that are worse, equal or better by two points are promoted."""
     share = world.policy(logging)
-    found: dict[str, list[tuple[bool, float, float]]] = {f"{change:+.2f}": [] for change in CHANGES}
+    found: dict[str, list[tuple[bool, float, float, float]]] = {f"{change:+.2f}": [] for change in CHANGES}
     for week in range(weeks):
         log, rows, fold = world.draw(share, WEEK, week)
         q_hat = crossfit_ridge(world.features[rows], log, fold, share.shape[1], prior=world.predicted[rows])
@@ -109,22 +110,26 @@ def gate_power(world: World, logging: str, weeks: int) -> dict[str, Any]:
         for change in CHANGES:
             champion, other = challenger(world, change, week)
             truth = float(((other - champion) * world.quality).sum(axis=1).mean())
-            evidence = week_evidence(world, rows, champion[rows], other[rows], (log, q_hat), (spent, c_hat))
+            evidence = week_evidence(
+                world, rows, share[rows], champion[rows], other[rows], (log, q_hat), (spent, c_hat)
+            )
             assert evidence.quality is not None
-            found[f"{change:+.2f}"].append((judge(evidence).promote, truth, evidence.quality.se))
+            few = float(evidence.too_few is not None)
+            found[f"{change:+.2f}"].append((judge(evidence).promote, truth, evidence.quality.se, few))
     return {
         name: {
             "promoted": float(np.mean([one[0] for one in values])),
             "true_difference": float(np.mean([one[1] for one in values])),
             "standard_error": float(np.mean([one[2] for one in values])),
+            "too_few_apart": float(np.mean([one[3] for one in values])),
         }
         for name, values in found.items()
     }
 
 
-def week_evidence(world: World, rows: Any, champion: Any, other: Any, quality: Any, cost: Any) -> Evidence:
+def week_evidence(world: World, rows: Any, share: Any, champion: Any, other: Any, quality: Any, cost: Any) -> Evidence:
     """What the weekly job would measure; calibration, speed and size are taken to be in bounds."""
-    gap = compare(other, champion, *quality)
+    gap = compare(other, champion, *quality, share=True)
     money = compare(other, champion, *cost)
     base = money.second.policy_value
     relative = money.difference
@@ -134,6 +139,7 @@ def week_evidence(world: World, rows: Any, champion: Any, other: Any, quality: A
         cost=Estimate(
             relative.policy_value / base, relative.se / base, relative.ci_low / base, relative.ci_high / base, 1.0, WEEK
         ),
+        too_few=too_few_apart(other, champion, share, quality[0]),
         segments=compare_segments(other, champion, *quality, domains),
         ece=0.0,
         p99_ratio=1.0,
@@ -200,9 +206,13 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines += [f"| {kind} | {share:.1%} |" for kind, share in part["refused"].items()]
         for logging, found in part["gate"].items():
             lines += ["", f"Gate, {report['weeks']} weeks of {WEEK:,} decisions logged with {logging}:", ""]
-            lines += ["| challenger | true difference | standard error | promoted |", "|---|---|---|---|"]
             lines += [
-                f"| {c} | {v['true_difference']:+.4f} | {v['standard_error']:.4f} | {v['promoted']:.1%} |"
+                "| challenger | true difference | standard error | too few apart | promoted |",
+                "|---|---|---|---|---|",
+            ]
+            lines += [
+                f"| {c} | {v['true_difference']:+.4f} | {v['standard_error']:.4f} | {v['too_few_apart']:.1%} "
+                f"| {v['promoted']:.1%} |"
                 for c, v in found.items()
             ]
     return "\n".join(lines) + "\n"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from router_runtime.alternates import withdrawn_name
+from router_runtime.errors import NotPromoted
 from router_runtime.overrides import read_disabled
 from router_runtime.records import Attempt, Candidate, Decision, Feedback, TaskProfile, to_dict, uuid7
 from router_runtime.registry import CanaryEntry, GuardEntry
 from tests.training.retrain.weeks import tracker_of
 from training.canary import examine
 from training.cli import main
+from training.commands.promote import require_verdict
 from training.event_log import events_table, write_events
 from training.log_table import load_log
 from training.run_record import RunRecord
@@ -105,6 +108,19 @@ def test_enough_bad_ratings_do(tmp_path):
     assert broken(write(tmp_path, quality=0.0, rated=30)) == ["quality"]
 
 
+def test_a_canary_that_pays_where_the_rest_is_free_breaks_the_bound_of_costs(tmp_path):
+    log = load_log(write(tmp_path))
+    rest = log.table.prompts["arm"].isna().to_numpy()
+    spent = log.decisions["total_cost_usd"].to_numpy()
+    paying, free = (
+        examine(replace(log, decisions=log.decisions.assign(total_cost_usd=cost)), CANARY)
+        for cost in (np.where(rest, 0.0, spent), np.zeros(len(spent)))
+    )
+    assert paying.reason == "cost above 0, where the rest of the traffic is free, beyond 0.25"
+    assert paying.as_json()["checks"]["cost"]["value"] is None
+    assert (free.broken, {check.name for check in free.checks}) == ((), {"error_rate", "quality"})
+
+
 def test_what_is_better_breaks_nothing(tmp_path):
     assert broken(write(tmp_path, quality=0.95, errors=0.0, cost=5e-4)) == []
 
@@ -123,15 +139,56 @@ def test_too_few_decisions_are_not_judged(tmp_path):
     )
 
 
-def test_watch_withdraws_it_takes_its_alias_and_says_why(tmp_path, bundle_folder, monkeypatch, capsys):
+def test_the_rest_is_of_the_time_that_the_canary_ran(tmp_path):
+    log = load_log(write(tmp_path))
+    found = examine(log, CANARY)
+    time, ours = log.table.prompts["time"].to_numpy(), (log.table.prompts["arm"] == "canary").to_numpy()
+    meant = (time >= time[ours].min()) & (time <= time[ours].max())
+    assert [check.change.n for check in found.checks] == [int(meant.sum())] * 3
+    later = log.table.prompts.assign(time=np.where(log.table.prompts["arm"].isna(), time + 1e6, time))
+    moved = replace(log, table=replace(log.table, prompts=later))
+    assert examine(moved, CANARY).checks == ()
+
+
+@pytest.fixture
+def watched(tmp_path, bundle_folder, monkeypatch):
+    """A bad canary that has the alias, and the command that watches it."""
     (tmp_path / "registry.yaml").write_text(f"{REGISTRY}canary: {{bundle: next, share: 0.2}}\n")
-    version = "c" * 12
-    tracker = tracker_of(tmp_path)
-    tracker.register("next", RunRecord(), bundle_folder, version + "0" * 52, "canary")
+    tracker_of(tmp_path).register("next", RunRecord(), bundle_folder, "c" * 12 + "0" * 52, "canary")
     log = write(tmp_path / "log", quality=0.5)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     command = ["watch", "--store", str(log), "--registry", str(tmp_path / "registry.yaml"), "--json", "--quiet"]
-    command += ["--since", "2026-03-30", "--until", "2026-04-03", "--state", str(tmp_path / "state")]
+    return [*command, "--since", "2026-03-30", "--until", "2026-04-03", "--state", str(tmp_path / "state")]
+
+
+def test_a_canary_is_withdrawn_though_mlflow_is_away_and_the_next_run_takes_its_alias(watched, tmp_path, monkeypatch):
+    there = f"sqlite:///{tmp_path}/mlflow.db"
+    (tmp_path / "broken.db").write_text("no database")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/broken.db")
+    assert main(watched) == 1
+    assert withdrawn_name("c" * 12) in read_disabled(tmp_path / "state")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", there)
+    assert main(watched) == 3
+    assert tracker_of(tmp_path).version("canary") is None
+
+
+def test_a_withdrawn_canary_stays_so_when_its_calls_have_left_the_window(watched, tmp_path, capsys):
+    assert main(watched) == 3
+    capsys.readouterr()
+    late = [part.replace("2026-03-30", "2026-04-01T22:00") for part in watched if part != "--json"]
+    assert main(late) == 3
+    assert "; withdrawn" in capsys.readouterr().out
+
+
+def test_a_withdrawn_version_is_not_promoted_without_force(watched, tmp_path):
+    assert main(watched) == 3
+    tracker_of(tmp_path).tag("1", {"verdict": json.dumps({"promote": True, "summary": "all checks passed"})})
+    with pytest.raises(NotPromoted, match="was withdrawn as canary: quality"):
+        require_verdict(tracker_of(tmp_path).version("1"))
+
+
+def test_watch_withdraws_it_takes_its_alias_and_says_why(watched, tmp_path, capsys):
+    command, version, tracker = watched, "c" * 12, tracker_of(tmp_path)
     assert main([*command, "--dry-run"]) == 0
     assert read_disabled(tmp_path / "state") == {}
     assert main(command) == 3

@@ -71,6 +71,10 @@ def test_models_that_the_bundle_does_not_know_are_named(world, capsys, tmp_path)
     arguments = ["--bundle", str(folder / "bundle"), "--table", str(held), "--json", "--quiet", "--replicates", "20"]
     assert main(["evaluate", *arguments]) == 0
     assert document(capsys)["unknown_models"] == ["newcomer"]
+    bundle = str(folder / "bundle")
+    arguments = ["compare", bundle, bundle, "--table", str(held), "--no-log", "--quiet", "--replicates", "20"]
+    assert main(arguments) == 0
+    assert f"note: {bundle} does not know newcomer: it goes by priors there" in capsys.readouterr().out
 
 
 def test_compare_folders(world, capsys):
@@ -83,6 +87,16 @@ def test_compare_folders(world, capsys):
     assert report["difference"]["aiq"] == 0
     assert main(arguments) == 0
     assert "AIQ" in capsys.readouterr().out
+
+
+def test_compare_with_what_is_neither_folder_nor_version_is_refused_in_a_line(world, tmp_path, capsys, monkeypatch):
+    folder, _, held = world
+    capsys.readouterr()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    assert main(["compare", str(folder / "bundle"), str(tmp_path / "mine"), "--table", str(held), "--quiet"]) == 1
+    found = capsys.readouterr().err
+    assert found.count("\n") == 1
+    assert "is no folder, and no version is registered" in found
 
 
 def test_errors_are_one_line_and_exit_codes_tell_usage_from_failure(tmp_path, capsys):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.training.table_examples import SKILL, small_table
+from training.commands.evaluate import report_text
 from training.evaluate import evaluate_predictions, pair_by_family, task_matrix
 from training.held_out import held_out
+from training.model_card import model_card
 from training.reliability import bins, calibration_report, expected_calibration_error, noise_of_worst_head
 from training.sweep import Predicted
 
@@ -47,6 +50,20 @@ def test_baselines_stand_beside_it(report):
     assert report["differences"]["same"]["aiq"] == 0
     assert report["differences"]["zero"]["intervals"]["aiq"][0] > 0
     assert "oracle" not in report["differences"]
+
+
+def test_a_free_best_model_is_nothing_to_measure_costs_by(held):
+    truth = held.truth
+    free = replace(truth, cost=np.where(np.arange(len(truth.models)) == truth.best, 0.0, truth.cost))
+    given = replace(held, truth=free)
+    found = evaluate_predictions(given, Predicted(knowing(held).quality, free.cost), replicates=20)
+    assert found["best_single_cost_usd"] == 0
+    assert "regret" not in found, "a price in calls of a free model"
+    assert found["regret_trade_off"] is None
+    assert set(found["cost_at_quality"].values()) == {None}
+    assert "is free: no cost is a share" in report_text(found)
+    card = model_card(title="R", data=[], counts={}, report=found, how="", fingerprints={})
+    assert "is free: no cost is a share" in card
 
 
 def test_same_seed_same_report(held, report):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from router_runtime.records import Attempt
 from router_runtime.registry_reader import parse_registry
 from tests.training.test_log_table import attempt, decision, thumbs, write
 from training.cli import main
-from training.evaluate_agents import dispatched, evaluate_agents, policies
+from training.evaluate_agents import agents_text, dispatched, evaluate_agents, policies
 from training.log_table import load_log
 
 MODELS = """\
@@ -67,6 +68,15 @@ def test_dispatch_is_read_as_the_router_drew_it(logs):
     assert left_out == {"without an agent": 1, "without a choice of agents": 1}
     assert sorted(set(np.round(decisions.pscore, 6))) == [0.2, 0.8]
     assert log.decisions["agent"].value_counts().sum() == 1601
+
+
+def test_a_log_without_costs_still_says_whose_answers_were_good(logs):
+    log = load_log(logs[0] / "drawn")
+    report = evaluate_agents(replace(log, decisions=log.decisions.assign(total_cost_usd=np.nan)))
+    assert report["logged"]["cost"] is None
+    assert report["policies"]["always coder"]["cost"] is None
+    assert report["policies"]["always coder"]["quality"]["value"] > 0
+    assert "cost unknown" in agents_text(report)
 
 
 @pytest.mark.parametrize(

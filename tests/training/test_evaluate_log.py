@@ -87,6 +87,20 @@ def test_decisions_without_predictions_can_be_evaluated():
     assert report["policy_value"]["dr"]["value"] == pytest.approx(BANDIT.value(POLICY), abs=0.1)
 
 
+def test_answers_that_are_all_alike_make_nothing_certain():
+    log, rows = logged(BANDIT.epsilon(0.4), 1500, seed=0)
+    report = evaluate_policy(replace(log, quality=np.ones(1500)), POLICY[rows], SETTINGS)
+    for found in (*report["policy_value"].values(), report["logging_policy_value"], report["difference"]):
+        assert found["ci_high"] - found["ci_low"] > 0.003
+    assert report["difference"]["value"] == pytest.approx(0, abs=1e-9)
+
+
+def test_models_that_the_bundle_does_not_know_are_told():
+    log, rows = logged(BANDIT.epsilon(0.4), 1500, seed=0)
+    report = evaluate_policy(log, POLICY[rows], SETTINGS) | {"unknown_models": ["tiny", "large"]}
+    assert "models that the bundle does not know: tiny, large" in report_text(report)
+
+
 def test_a_log_without_costs_still_values_quality():
     log, rows = logged(BANDIT.epsilon(0.4), 1500, seed=0)
     report = evaluate_policy(replace(log, cost=np.full(1500, np.nan)), POLICY[rows], SETTINGS)

@@ -33,6 +33,7 @@ def test_figures_carry_their_intervals():
     report = {"aiq": 0.7, "cost_save": None, "intervals": {"aiq": [0.6, 0.8]}, "cost_at_quality": {"95": 0.25}}
     assert figure(report, "aiq") == "0.700 (0.600–0.800)"
     assert figure(report, "cost_save") == "–"
+    assert figure({"cost_save": -1e-9}, "cost_save") == "0.000"
     assert figure(report, "cost_at_quality.95") == "0.250"
     assert value_at(report, "no.such.thing") is None
 

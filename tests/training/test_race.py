@@ -95,6 +95,11 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
 
 
 def test_undefined_replicates_leave_no_interval():
+    reached = np.linspace(0.5, 0.8, 1000)
+    reached[:300] = np.nan  # the quality is missed in every third draw: .8 is no upper end of what it costs
+    assert np.isnan(interval(0.82, reached).high)
+    few = np.where(np.arange(1000) < 20, np.nan, 0.5)
+    assert interval(0.5, few).high == 0.5
     assert np.isnan(interval(1.0, np.array([np.nan, np.nan, 1.0])).low)
 
 

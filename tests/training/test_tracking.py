@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from router_runtime.errors import ConfigError, StoreError
+from router_runtime.errors import StoreError, UnknownVersion
 from tests.training.graph_examples import linear_parts
 from training.export import export_graph
 from training.run_record import MODEL, RunRecord
@@ -72,7 +72,7 @@ def test_a_version_gives_its_bundle_back_byte_for_byte(bundle, uri, tmp_path):
 
 
 def test_unknown_version_is_named(uri, tmp_path):
-    with pytest.raises(ConfigError, match="no version or alias 'nope'"):
+    with pytest.raises(UnknownVersion, match=r"no version is registered in .*; train or retrain registers one"):
         Tracker(uri).bundle("nope", tmp_path)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from router_runtime.bundle import Bundle, open_bundle
+from router_runtime.errors import UnknownVersion
 from router_runtime.opening import open_for
 from router_runtime.registry_reader import load_registry
 from training.commands.numbers import at_least
@@ -62,8 +63,14 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def fetch(name: str, tracker: Tracker | None) -> Bundle:
-    """The bundle of a folder, or of a version or alias."""
+    """The bundle of a folder, or of a version or alias.
+
+    Raises:
+        UnknownVersion: It is neither.
+    """
     if tracker is None or Path(name).is_dir():
         return open_bundle(name)
+    if tracker.version(name) is None:
+        raise UnknownVersion(f"{name!r} is no folder, and {tracker.unknown(name)}")
     with scratch() as folder:
         return open_bundle(tracker.bundle(name, folder))

@@ -16,6 +16,7 @@ from router_runtime.registry_reader import load_registry
 from training.baselines import BASELINES, Prompts
 from training.commands.numbers import at_least
 from training.commands.serving import add_registry
+from training.compare import unknown_models
 from training.dataset import load_table
 from training.evaluate import evaluate_predictions
 from training.evaluate_agents import agents_text, evaluate_agents
@@ -25,7 +26,7 @@ from training.feature_matrix import featurise
 from training.fingerprints import trained_on
 from training.held_out import HeldOut, held_out
 from training.log_table import load_log
-from training.model_card import METRICS, RIVALS, figure, value_at
+from training.model_card import METRICS, RIVALS, figure, shares_of, value_at
 from training.ope.learnt_rewards import learnt_quality
 from training.progress import Progress
 from training.race import REPLICATES
@@ -128,10 +129,9 @@ def run_agents(args: argparse.Namespace, progress: Progress) -> tuple[dict[str, 
 
 def origin(bundle: Bundle, held: HeldOut) -> dict[str, Any]:
     """Which bundle it was, which models it did not know, and whether it was trained on this very table."""
-    known = {model.name for model in bundle.manifest.models}
     return {
         "bundle_version": bundle.version,
-        "unknown_models": [name for name in held.truth.models if name not in known],
+        "unknown_models": unknown_models(bundle, held),
         "trained_on_this_table": trained_on(bundle, held.source),
     }
 
@@ -170,6 +170,8 @@ def report_text(report: dict[str, Any]) -> str:
     for name, row in rows.items():
         lines.append(f"{name:18}" + "".join(f"{figure(row, metric):>24}" for metric in SHORT))
     lines += ["", f"calibration: ECE {calibration['ece_mean']:.3f} on average, {calibration['ece_max']:.3f} at worst"]
+    if not report["best_single_cost_usd"] > 0:
+        lines.append(f"note: {shares_of(report)}")
     if report.get("trained_on_this_table"):
         lines.append("note: the bundle was trained on this table, so its figures are flattering")
     if report.get("unknown_models"):

@@ -105,10 +105,12 @@ def outcome_text(done: Outcome, served: Path) -> str:
         "kept": f"{stays}; version {done.version} is challenger",
         "refused": f"refused: the log cannot support a comparison; version {done.version} is challenger",
     }
+    if done.repeated:  # a person may have moved the champion since
+        became = "was promoted then" if done.outcome == "promoted" else f"was not promoted then ({done.outcome})"
+        heads = dict.fromkeys(heads, f"this window had its version already: {done.version} {became}")
     lines = [
         f"  {'ok' if one['passed'] else 'NO':2}  {one['check']}: {one['detail']}" for one in done.verdict["reasons"]
     ]
     if done.details.get("report"):
         lines.append(f"report: {done.details['report']}")
-    again = ["this window had its version already"] if done.repeated else []
-    return "\n".join([heads[done.outcome], *again, *lines])
+    return "\n".join([heads[done.outcome], *lines])

@@ -8,7 +8,9 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from router_runtime.registry_reader import load_registry
 from training.commands.retrain import add_places, state_of
+from training.commands.serving import add_registry, serving_json, strangers_note
 from training.promotion import Promoter
 from training.retrain.state import State
 from training.tracking import Tracker
@@ -24,14 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="rolled back by hand", metavar="TEXT", help="why, for the record")
     parser.add_argument("--author", metavar="NAME", help="who (default: the user of this process)")
     add_places(parser)
+    add_registry(parser)
 
 
 def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """Rolls back; gives what was changed."""
+    """Rolls back; gives what was changed.
+
+    Raises:
+        UnknownVersion: There is no champion, or none before it.
+        BundleError: The former one cannot serve beside the registry.
+    """
+    registry = load_registry(args.registry)
     state = State(state_of(args))
     with state.alone():
-        promoter = Promoter(Tracker(), args.out, state)
+        promoter = Promoter(Tracker(), args.out, state, registry=registry)
         promoter.finish_pending()
         change, bundle = promoter.rollback(args.author or getpass.getuser(), args.reason, time.time())
-    document = {**asdict(change), "bundle_version": bundle.version, "served": str(args.out)}
-    return document, f"version {change.version} is champion again, after {change.former} (bundle {bundle.version})"
+    document = {**asdict(change), **serving_json(bundle, registry, args.out)}
+    text = f"version {change.version} is champion again, after {change.former} (bundle {bundle.version})"
+    return document, text + strangers_note(document, args.registry)

@@ -6,6 +6,7 @@ import argparse
 import getpass
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from router_runtime.state import SharedState
 from training.canary import Findings, examine
 from training.log_table import load_log
 from training.progress import Progress
+from training.promotion import WITHDRAWN
 from training.retrain.window import iso, make_window
 from training.store_window import local_log
 from training.tracking import Tracker
@@ -25,12 +27,13 @@ HELP = "Compares the registry's canary with the rest of the traffic, and withdra
 EXAMPLES = """examples:
   python -m training watch --store dir:///var/lib/pointsman/log --registry registry.yaml --since 2d
 
-exit codes: 0 the canary goes on (or there is too little to judge), 1 failed, 2 wrong usage, 3 it was withdrawn.
+exit codes: 0 the canary goes on (or there is too little to judge), 1 failed, 2 wrong usage, 3 it is withdrawn, now or
+by an earlier run: what that one could not finish is finished.
 
 A withdrawn bundle gets no traffic from any router that watches the state folder, or that shares the registry's Redis;
 its version in MLflow loses the alias canary and keeps the reason. Another bundle in the canary's place starts afresh.
 """
-WITHDRAWN = 3
+EXIT_WITHDRAWN = 3
 ALIAS = "canary"
 
 
@@ -61,27 +64,36 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         log = load_log(folder, since=window.since, until=window.until, with_requests=False)
     found = examine(log, registry.canary)
     state = args.state or default_state_dir()
-    again = found.bundle_version is not None and withdrawn_name(found.bundle_version) in read_disabled(state)
-    withdrawn = bool(found.broken) and not args.dry_run
-    if withdrawn and not again:
-        withdraw(found, state, registry.state, None if args.no_mlflow else Tracker(), now)
+    withdrawn = is_withdrawn(found, state, now)
+    if found.broken and not args.dry_run:
+        withdraw(found, state, registry.state, None if args.no_mlflow else Tracker, now)
+        withdrawn = True
     document = {**found.as_json(), "withdrawn": withdrawn, "reason": found.reason or None}
     return document, _text(found, withdrawn)
 
 
 def exit_code(document: dict[str, Any]) -> int:
-    """3 where the canary was withdrawn."""
-    return WITHDRAWN if document["withdrawn"] else 0
+    """3 where the canary is withdrawn."""
+    return EXIT_WITHDRAWN if document["withdrawn"] else 0
 
 
-def withdraw(found: Findings, state: Path, shared: str | None, tracker: Tracker | None, now: float) -> None:
-    """Stops the canary's traffic, then takes its alias.
+def is_withdrawn(found: Findings, state: Path, now: float) -> bool:
+    """Whether the canary takes no traffic any more; what it did before may still lie in the window."""
+    return (
+        found.bundle_version is not None and read_disabled(state).get(withdrawn_name(found.bundle_version), 0.0) > now
+    )
+
+
+def withdraw(
+    found: Findings, state: Path, shared: str | None, open_tracker: Callable[[], Tracker] | None, now: float
+) -> None:
+    """Stops the canary's traffic, then takes its alias. Each step may be done again: a later run does the rest.
 
     Args:
         found: With a broken guard.
         state: Folder that the routers watch.
         shared: URL of the Redis that replicas share, or None.
-        tracker: The MLflow of its version, or None.
+        open_tracker: Opens the MLflow of its version, or None. Last: one that is away must keep no canary in traffic.
         now: UTC seconds since the epoch.
     """
     version = str(found.bundle_version)
@@ -90,10 +102,13 @@ def withdraw(found: Findings, state: Path, shared: str | None, tracker: Tracker 
         replicas = SharedState(shared)
         replicas.disable(withdrawn_name(version), math.inf)
         replicas.close()
-    known = None if tracker is None else tracker.version(ALIAS)
-    if tracker is None or known is None or not known.tags.get("bundle_sha256", "").startswith(version):
+    if open_tracker is None:
         return
-    tags = {"withdrawn_at": iso(now), "withdrawn_by": getpass.getuser(), "withdrawal_reason": found.reason[:4000]}
+    tracker = open_tracker()
+    known = tracker.version(ALIAS)
+    if known is None or not known.tags.get("bundle_sha256", "").startswith(version):
+        return
+    tags = {WITHDRAWN: iso(now), "withdrawn_by": getpass.getuser(), "withdrawal_reason": found.reason[:4000]}
     tracker.tag(known.number, tags)
     tracker.unpoint(ALIAS)
 
@@ -102,6 +117,6 @@ def _text(found: Findings, withdrawn: bool) -> str:
     if found.bundle_version is None:
         return "no canary decided anything in this time"
     head = f"canary {found.bundle_version}: {found.decisions:,} decisions of {found.subjects:,} subjects"
-    state = "withdrawn" if withdrawn else "guard broken" if found.broken else "goes on"
-    verdict = state if found.checks else "too few to judge"
+    state = "guard broken" if found.broken else "goes on" if found.checks else "too few to judge"
+    verdict = "withdrawn" if withdrawn else state
     return "\n".join([f"{head}; {verdict}", *(f"  {check.text}" for check in found.checks)])

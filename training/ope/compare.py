@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from training.ope.apart import Apart
 from training.ope.estimators import (
     ESTIMATORS,
     BanditLog,
     control_parts,
+    control_share,
     controlled,
     effective_sample_size,
     importance_weights,
 )
-from training.ope.intervals import Estimate, mean_interval
+from training.ope.intervals import Estimate, mean_interval, no_surer, of_a_share
 
 Floats = npt.NDArray[np.float64]
 HEADLINE = "cdr"
@@ -35,7 +37,14 @@ class Comparison:
 
 
 def compare(
-    first: Floats, second: Floats, log: BanditLog, q_hat: Floats, *, name: str = HEADLINE, level: float = 0.95
+    first: Floats,
+    second: Floats,
+    log: BanditLog,
+    q_hat: Floats,
+    *,
+    name: str = HEADLINE,
+    level: float = 0.95,
+    share: bool = False,
 ) -> Comparison:
     """Values two policies and their difference, by φ_first − φ_second row by row, clustered by session.
 
@@ -50,23 +59,37 @@ def compare(
         q_hat: Cross-fitted reward predictions, float64[n, A].
         name: Key of ``ESTIMATORS``.
         level: Coverage that the intervals claim.
+        share: Whether the reward lies in 0..1 (quality): the values are then never surer than so many answers allow
+            (:func:`.intervals.of_a_share`), the difference than those that tell the two apart
+            (:meth:`training.ope.apart.Apart.least_error`).
     """
-    phis = [ESTIMATORS[name](policy, log, q_hat) for policy in (first, second)]
+    phis, apart_phi, explained = _phis(first, second, log, q_hat, name)
     weights = [importance_weights(policy, log) for policy in (first, second)]
     sizes = [effective_sample_size(one) for one in weights]
     values = [mean_interval(phi, log.cluster, ess=ess, level=level) for phi, ess in zip(phis, sizes, strict=True)]
     # Rows that both policies treat alike say nothing of the difference: its sample is that of the others alone.
-    apart = effective_sample_size(np.abs(weights[0] - weights[1]))
-    apart_phi = _difference(first, second, log, q_hat) if name == HEADLINE else phis[0] - phis[1]
-    gap = mean_interval(apart_phi, log.cluster, ess=apart, level=level)
+    sample = effective_sample_size(np.abs(weights[0] - weights[1]))
+    gap = mean_interval(apart_phi, log.cluster, ess=sample, level=level)
+    if share:
+        values = [of_a_share(value, level) for value in values]
+        gap = no_surer(gap, Apart.of(first, second, log).least_error(log.reward, explained, log.cluster), level)
     return Comparison(values[0], values[1], gap)
 
 
-def _difference(first: Floats, second: Floats, log: BanditLog, q_hat: Floats) -> Floats:
-    """φ of the difference, float64[n], with the β that suits the difference."""
-    base, control = control_parts(first, log, q_hat)
-    other_base, other_control = control_parts(second, log, q_hat)
-    return controlled(base - other_base, control - other_control)
+def _phis(
+    first: Floats, second: Floats, log: BanditLog, q_hat: Floats, name: str
+) -> tuple[tuple[Floats, Floats], Floats, Floats]:
+    """φ of both and of their difference, and what q̂ explains of each row's reward there, float64[n] each.
+
+    The headline's difference has the β that suits the difference; each side's own parts are found once for both.
+    """
+    if name != HEADLINE:
+        ours, theirs = (ESTIMATORS[name](policy, log, q_hat) for policy in (first, second))
+        return (ours, theirs), ours - theirs, np.zeros_like(ours)
+    parts = [control_parts(policy, log, q_hat) for policy in (first, second)]
+    base, control = parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
+    explained = control_share(base, control) * q_hat[np.arange(len(q_hat)), log.action]
+    return (controlled(*parts[0]), controlled(*parts[1])), controlled(base, control), explained
 
 
 def compare_segments(
@@ -78,7 +101,7 @@ def compare_segments(
     *,
     level: float = 0.95,
 ) -> dict[str, Estimate]:
-    """Paired differences within each segment, at a level that holds for all of them together (Bonferroni).
+    """Paired differences of quality (0..1) by segment, at a level that holds for all of them together (Bonferroni).
 
     Args:
         first: π of the challenger, float64[n, A].
@@ -90,7 +113,7 @@ def compare_segments(
     """
     each = 1 - (1 - level) / max(len(segments), 1)
     return {
-        name: compare(first[rows], second[rows], log.take(rows), q_hat[rows], level=each).difference
+        name: compare(first[rows], second[rows], log.take(rows), q_hat[rows], level=each, share=True).difference
         for name, rows in segments.items()
         if rows.any()
     }

@@ -175,10 +175,16 @@ def controlled(base: Floats, control: Floats) -> Floats:
     spread = float(centred @ centred)
     if not spread > 0:
         return base + control
-    beta = float(np.clip(-(centred @ (base - base.mean())) / spread, *CONTROL_RANGE))
-    phi = base + beta * control
+    phi = base + control_share(base, control) * control
     inflated = (phi - phi.mean()) / (1 - np.minimum(centred**2 / spread, 0.5))
     return np.asarray(phi.mean() + inflated - inflated.mean())
+
+
+def control_share(base: Floats, control: Floats) -> float:
+    """β of :func:`controlled`: how much of q̂ pays."""
+    centred = control - control.mean()
+    spread = float(centred @ centred)
+    return float(np.clip(-(centred @ (base - base.mean())) / spread, *CONTROL_RANGE)) if spread > 0 else 1.0
 
 
 def control_parts(action_dist: Floats, log: BanditLog, q_hat: Floats) -> tuple[Floats, Floats]:

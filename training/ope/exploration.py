@@ -28,6 +28,14 @@ def expected_ess(action_dist: Floats, logging_dist: Floats, epsilon: float, n: i
     return float((len(action_dist) if n is None else n) / squares.sum(axis=1).mean())
 
 
+def _logged_ess(action_dist: Floats, logging_dist: Floats) -> float:
+    """ESS to be expected of the log as it is; 0 where it never makes some of the choices."""
+    if (action_dist * (logging_dist <= 0)).any():
+        return 0.0
+    squares = np.divide(action_dist**2, logging_dist, out=np.zeros_like(action_dist), where=action_dist > 0)
+    return len(action_dist) / float(squares.sum(axis=1).mean())
+
+
 def _eligible(action_dist: Floats, logging_dist: Floats) -> npt.NDArray[np.bool_]:
     """Actions that one of the two policies takes; models that neither ever takes are no part of the pool."""
     pool = ((action_dist > 0) | (logging_dist > 0)).any(axis=0)
@@ -43,9 +51,13 @@ def remedy(action_dist: Floats, logging_dist: Floats, floor: float) -> str:
         floor: ESS that is needed.
     """
     n = len(action_dist)
-    needed = int(np.ceil(floor * n / expected_ess(action_dist, logging_dist, MODEST_EPSILON)))
+    modest, as_logged = expected_ess(action_dist, logging_dist, MODEST_EPSILON), _logged_ess(action_dist, logging_dist)
+    needed = int(np.ceil(floor * n / max(modest, as_logged)))
+    if as_logged >= floor:
+        return "chance alone left so few: some more decisions logged as these were would do"
     enough = [e for e in EPSILONS if expected_ess(action_dist, logging_dist, float(e)) >= floor]
-    more = f"{needed:,} decisions logged with ε = {MODEST_EPSILON} would do"
+    how = "as these were" if as_logged >= modest else f"with ε = {MODEST_EPSILON}"
+    more = f"{needed:,} decisions logged {how} would do"
     if not enough:
         return f"even choosing at random, {n:,} decisions are too few: {more}"
     if enough[0] <= MODEST_EPSILON:

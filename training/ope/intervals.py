@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -83,3 +83,22 @@ def mean_interval(
     se = float(np.sqrt((sums @ sums) * groups / (groups - 1))) / n
     half = float(stats.t.ppf(0.5 + level / 2, degrees_of_freedom(sums))) * se
     return Estimate(value, se, value - half, value + half, size, n)
+
+
+def of_a_share(found: Estimate, level: float) -> Estimate:
+    """``found`` as the mean of values in 0..1: no surer than two good and two bad ones more would leave equal ones.
+
+    Var ≥ (2 c² + 2 (1 − c)²) / (n + 4)² with c = (n · mean + 2) / (n + 4) and n the effective sample: what Agresti and
+    Coull's (1998) four make of answers that are all alike, and less than what answers that differ show by themselves.
+    """
+    total = found.ess + 4.0
+    centre = (found.ess * min(max(found.policy_value, 0.0), 1.0) + 2.0) / total
+    return no_surer(found, float(np.sqrt(2.0 * centre**2 + 2.0 * (1.0 - centre) ** 2)) / total, level)
+
+
+def no_surer(found: Estimate, se: float, level: float) -> Estimate:
+    """``found`` with an interval no narrower than ±z · ``se``."""
+    if not se > found.se:
+        return found
+    half = max(float(stats.norm.ppf(0.5 + level / 2)) * se, found.ci_high - found.policy_value)
+    return replace(found, se=se, ci_low=found.policy_value - half, ci_high=found.policy_value + half)

@@ -22,10 +22,9 @@ def verdict(facts: Mapping[str, Any]) -> dict[str, str]:
         sentence = f"{over[:-1]}: no claim about savings, because {baseline['refused']['reason']}."
         return {"status": "refused", "sentence": sentence, "note": f"{_capital(why)}. {need}"}
     cost, quality = estimate["cost_per_1000"], estimate["satisfaction"]["difference"]
-    change = share_of(cost["difference"], cost["baseline"]["value"])
     sentence = (
-        f"{over} routing is estimated (off-policy, not measured) to have cost {_signed_saving(change)} than "
-        f"{estimate['model']} alone, at {points(quality)} of satisfaction."
+        f"{over} routing is estimated (off-policy, not measured) to have cost {_beside(cost, estimate['model'])}, at "
+        f"{points(quality)} of satisfaction."
     )
     return {"status": "estimated", "sentence": sentence, "note": f"{_capital(baseline['refused']['reason'])}. {need}"}
 
@@ -66,6 +65,14 @@ def _need(refused: Mapping[str, Any]) -> str:
     if share is None:
         return f"{what}: more than half of this traffic, or 10 % of it for {_days(days)}."
     return f"{what}: {100 * share:.1f} % of this traffic for as long, or 10 % for {_days(days)}."
+
+
+def _beside(cost: Mapping[str, Any], model: str) -> str:
+    """``63 % (61–65 %) less than m alone``; in money where that is free."""
+    change = share_of(cost["difference"], cost["baseline"]["value"])
+    if change["value"] is None:
+        return f"{money_of(cost['routed'])} per 1,000 requests, where {model} alone costs nothing"
+    return f"{_signed_saving(change)} than {model} alone"
 
 
 def _signed_saving(change: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from training.crossval import Learn
 from training.evaluate_log import as_json, segments_of
 from training.gate import Evidence
 from training.log_table import LogTable
+from training.ope.apart import Apart, too_few_apart
 from training.ope.compare import Comparison, compare, compare_segments
 from training.ope.decisions import LoggedDecisions
 from training.ope.estimators import BanditLog
@@ -106,11 +107,12 @@ def contest(
         return Contest(Evidence(ece=ece, refused=str(refusal)), report)
     sides = _Sides(decisions, ours, theirs)
     gap = sides.quality(quality)
-    cost = sides.cost(log, seed)
+    cost = sides.cost(log, seed) if np.isfinite(decisions.cost).any() else None
     segments = sides.segments(quality, support)
-    relative = _relative(cost)
-    evidence = Evidence(quality=gap.difference, cost=relative, segments=segments, ece=ece)
-    return Contest(evidence, {"against": name, **_report(gap, cost, relative, segments, support)})
+    rise = None if cost is None else relative(cost)
+    evidence = Evidence(quality=gap.difference, cost=rise, segments=segments, ece=ece, too_few=sides.too_few())
+    figures = _report(gap, cost, rise, segments, support)
+    return Contest(evidence, {"against": name, **figures, "apart": sides.apart()})
 
 
 def served_dist(decisions: LoggedDecisions, quality: Floats, registry: Registry) -> Floats:
@@ -146,8 +148,25 @@ class _Sides:
     def __init__(self, decisions: LoggedDecisions, ours: Floats, theirs: Floats) -> None:
         self._log, self._ours, self._theirs = decisions, ours, theirs
 
+    def too_few(self) -> str | None:
+        """Why the log cannot tell the two apart, or None."""
+        for values, known in ((self._log.quality, "rated"), (self._log.cost, "priced")):
+            if np.isfinite(values).any():
+                log = self._log.bandit(values)
+                said = too_few_apart(self._ours, self._theirs, self._log.logging_dist, log, known)
+                if said is not None:
+                    return said
+        return None
+
+    def apart(self) -> dict[str, float]:
+        """Share of the decisions that go elsewhere, and the rated answers that only one side would have given."""
+        rated = self._log.bandit(self._log.quality)
+        found = Apart.of(self._ours, self._theirs, rated)
+        ours, theirs = found.samples(rated.cluster)
+        return {"share": round(found.share, 6), "challenger": round(ours, 1), "champion": round(theirs, 1)}
+
     def quality(self, q_hat: Floats) -> Comparison:
-        return compare(self._ours, self._theirs, self._log.bandit(self._log.quality), q_hat, level=LEVEL)
+        return compare(self._ours, self._theirs, self._log.bandit(self._log.quality), q_hat, level=LEVEL, share=True)
 
     def cost(self, log: LogTable, seed: int) -> Comparison:
         """By a ridge on the prompts and on what the logging router expected to pay."""
@@ -170,26 +189,36 @@ class _Sides:
         return compare_segments(self._ours, self._theirs, bandit, q_hat, rows, level=LEVEL)
 
 
-def _relative(cost: Comparison) -> Estimate:
-    """The difference of cost as a share of the other side's cost."""
+def relative(cost: Comparison) -> Estimate:
+    """The difference of cost as a share of the other side's cost; infinite where that side's choices are free."""
     gap, whole = cost.difference, cost.second.policy_value
+    if not whole > 0 and (gap.policy_value, gap.se) != (0.0, 0.0):
+        return Estimate(np.inf, np.nan, -np.inf, np.inf, gap.ess, gap.n)
     scale = 1 / whole if whole > 0 else 1.0  # where nothing costs anything, the difference is 0 as it is
     value, se, low, high = (part * scale for part in (gap.policy_value, gap.se, gap.ci_low, gap.ci_high))
     return Estimate(value, se, low, high, gap.ess, gap.n)
 
 
 def _report(
-    quality: Comparison, cost: Comparison, relative: Estimate, segments: Mapping[str, Estimate], support: list[Support]
+    quality: Comparison,
+    cost: Comparison | None,
+    rise: Estimate | None,
+    segments: Mapping[str, Estimate],
+    support: list[Support],
 ) -> dict[str, Any]:
     whole = support[0]
     return {
         "quality": _both(quality),
-        "cost_usd": {**_both(cost), "relative_difference": as_json(relative)},
+        "cost_usd": {} if cost is None or rise is None else _costs(cost, rise),
         "segments": {name: as_json(gap) for name, gap in segments.items()},
         "unsupported_segments": {part.segment: part.reason for part in support if not part.supported},
         "effective_sample": round(whole.ess, 1),
         "n": whole.n,
     }
+
+
+def _costs(pair: Comparison, rise: Estimate) -> dict[str, Any]:
+    return {**_both(pair), "relative_difference": as_json(rise)}
 
 
 def _both(pair: Comparison) -> dict[str, Any]:

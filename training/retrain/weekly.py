@@ -28,7 +28,7 @@ from training.learner import learner
 from training.log_table import LogTable, load_log
 from training.packaging import manifest_sha256
 from training.progress import QUIET, Progress
-from training.promotion import CHALLENGER, CHAMPION, Promoter, Promotion
+from training.promotion import CHALLENGER, CHAMPION, WITHDRAWN, Promoter, Promotion
 from training.report import Question, write_report
 from training.retrain.challenger import (
     fit_bundle,
@@ -39,7 +39,7 @@ from training.retrain.challenger import (
 )
 from training.retrain.contest import contest, held_out_quality
 from training.retrain.job import Job, Outcome
-from training.retrain.speed import PROMPTS, p99_ratio
+from training.retrain.speed import p99_ratio, some_prompts
 from training.retrain.state import Run, State
 from training.run_record import Version
 from training.scratch import scratch
@@ -237,9 +237,8 @@ class _Week:
         self._progress.say(f"judging it against {'what was served' if rival is None else 'the champion'}")
         ece = float(report["calibration"]["ece_mean"])
         found = contest(self._log, quality, rival, registry, ece=ece, seed=config.seed)
-        distinct = self._log.features.distinct
-        some = [distinct[row] for row in range(min(PROMPTS, len(distinct)))]
-        ratio = p99_ratio(fitted, rival, registry, some, self._clock())
+        ours = fitted.reading_with(self._job.encoder)
+        ratio = p99_ratio(ours, rival, registry, some_prompts(self._log), self._clock())
         size = sum(file.stat().st_size for file in fitted.path.iterdir())
         evidence = replace(found.evidence, p99_ratio=ratio, bundle_bytes=size)
         figures = {**found.report, "ece": ece, "p99_ratio": round(ratio, 3), "bundle_bytes": size}
@@ -295,6 +294,11 @@ class _Week:
             return "refused" if verdict.get("refused") else "kept"
         if number != verdict["champion"] or "rolled_back_at" in version.tags:
             self._progress.say("the champion has changed since the verdict, so it is kept")
+            return "kept"
+        if WITHDRAWN in version.tags:
+            self._progress.say(
+                "the guard of the canary withdrew this version since its verdict, so the champion is kept"
+            )
             return "kept"
         self._progress.say(f"promoting version {version.number}")
         change = Promotion(version.number, number, "gate", self._job.author, str(verdict["summary"]), self._clock())

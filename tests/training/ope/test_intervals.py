@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.ope.intervals import degrees_of_freedom, mean_interval
+from training.ope.intervals import degrees_of_freedom, mean_interval, of_a_share
 
 
 def test_without_clusters_it_is_the_interval_of_a_mean():
@@ -33,3 +33,13 @@ def test_few_heavy_rows_widen_the_interval():
 def test_constant_values_have_no_error():
     found = mean_interval(np.full(10, 0.25))
     assert (found.se, found.ci_low, found.ci_high) == (0.0, 0.25, 0.25)
+
+
+def test_equal_answers_of_a_share_are_not_certain_and_spread_ones_stay_as_they_are():
+    alike = mean_interval(np.ones(46))
+    held = of_a_share(alike, 0.95)
+    assert held.policy_value == 1.0
+    assert held.se == pytest.approx(np.sqrt(2 * 0.96**2 + 2 * 0.04**2) / 50)
+    assert held.ci_low == pytest.approx(1 - 1.96 * held.se, abs=1e-4)
+    spread = mean_interval(np.repeat([1.0, 0.0], [40, 6]))
+    assert of_a_share(spread, 0.95) == spread

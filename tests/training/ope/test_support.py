@@ -4,7 +4,7 @@ import pytest
 from router_runtime.errors import NotSupported
 from tests.training.ope.bandits import Bandit
 from training.ope.estimators import BanditLog
-from training.ope.exploration import expected_ess
+from training.ope.exploration import expected_ess, remedy
 from training.ope.support import SupportBounds, check_support, propensity_z, require_support
 
 BANDIT = Bandit.make()
@@ -123,3 +123,12 @@ def test_expected_ess_by_hand():
     assert expected_ess(policy, logging, 0.5, n=100) == pytest.approx(25.0)  # w = 4 on a quarter of the rows
     policy, logging = np.eye(2), np.array([[1.0, 0.0], [1.0, 0.0]])
     assert expected_ess(policy, logging, 0.5, n=100) == pytest.approx(100 / ((1 / 0.75 + 1 / 0.25) / 2))
+
+
+def test_a_log_that_explores_more_than_the_remedy_is_asked_for_more_of_the_same():
+    """Without a favourite ε has no meaning: a uniform log was told that fewer decisions at ε = .05 would do."""
+    policy, uniform = np.tile([0.0, 0.0, 0.0, 1.0], (40, 1)), np.full((40, 4), 0.25)
+    assert remedy(policy, uniform, 50.0).endswith("too few: 200 decisions logged as these were would do")
+    assert remedy(policy, uniform, 9.0).endswith("some more decisions logged as these were would do")
+    greedy = np.tile([0.97, 0.01, 0.01, 0.01], (40, 1))
+    assert "logged with ε = 0.05 would do" in remedy(policy, greedy, 50.0)

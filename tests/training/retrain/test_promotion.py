@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
 from router_runtime import Router
 from router_runtime.bundle import open_bundle
-from router_runtime.errors import BundleTampered, ConfigError, NotPromoted
+from router_runtime.errors import (
+    BundleTampered,
+    ConfigError,
+    EncoderMismatch,
+    NotPromoted,
+    RegistryError,
+    UnknownVersion,
+)
 from router_runtime.hooks import Swapped
+from router_runtime.manifest import EncoderNote
 from tests.training.retrain.conftest import Stopped, stop_at
-from tests.training.retrain.weeks import promoter_of, require_whole, tracker_of
-from training.cli import build_parser, load_command
+from tests.training.retrain.weeks import REGISTRY, promoter_of, require_whole, tracker_of
+from training.cli import build_parser, load_command, main
 from training.promotion import HISTORY, Promoter, Promotion
 from training.retrain.state import State
 
@@ -55,7 +64,7 @@ def test_a_forced_promotion_and_its_rollback_are_recorded_and_served(kept, monke
     assert (gone["rolled_back_by"], gone["rollback_reason"]) == ("bob", "complaints")
     history = [json.loads(value) for key, value in tracker.model_tags().items() if key.startswith(HISTORY)]
     assert sorted(act["kind"] for act in history) == ["forced", "gate", "rollback"]
-    with pytest.raises(ConfigError, match="no champion before it"):
+    with pytest.raises(UnknownVersion, match=r"no champion before it.*promote VERSION"):
         command("rollback", kept, monkeypatch)
 
 
@@ -96,6 +105,46 @@ def test_a_version_whose_bundle_is_not_the_registered_one_changes_nothing(kept):
     assert not (kept / "state" / "promotion.json").exists()
 
 
-def test_unknown_versions_are_named(kept, monkeypatch):
-    with pytest.raises(ConfigError, match="no version or alias '9'"):
+def test_unknown_versions_are_refused_in_a_line_that_names_those_there_are(kept, monkeypatch, capsys):
+    with pytest.raises(UnknownVersion, match="no version or alias '9' is registered, but versions up to 2, in"):
         command("promote", kept, monkeypatch, "9")
+    places = ["--out", str(kept / "served"), "--state", str(kept / "state")]
+    assert main(["promote", "9", *places]) == 1, "refused, not wrong usage"
+    assert main(["promote", "--latest", "--force", *places]) == 2
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{kept}/empty.db")
+    assert main(["promote", "--latest", *places]) == 1
+    assert main(["rollback", *places]) == 1
+    assert capsys.readouterr().err.count("\n") == 4
+
+
+def test_a_registry_says_whether_the_bundle_can_serve_beside_it(kept, tmp_path, monkeypatch):
+    """One that reads by an encoder would be refused by every router; models that nobody serves are named."""
+    (tmp_path / "registry.yaml").write_text("""\
+providers: {p: {adapter: openai, base_url: 'http://localhost:1'}}
+models: {m: {provider: p, prices: [{valid_from: 2026-04-01, input: 1, output: 2}]}}
+""")
+    where = ("--registry", str(tmp_path / "registry.yaml"))
+    made = command("promote", kept, monkeypatch, "2", "--force", "--reason", "why", *where)
+    assert made["not_in_registry"] == [model.name for model in open_bundle(kept / "served").manifest.models]
+    assert command("rollback", kept, monkeypatch, *where)["version"] == "1"
+    (tmp_path / "broken.yaml").write_text("models: {")
+    with pytest.raises(RegistryError):
+        command("rollback", kept, monkeypatch, "--registry", str(tmp_path / "broken.yaml"))
+
+
+class Reading(Promoter):
+    """Its versions were trained with an encoder."""
+
+    def fetch(self, number, folder):
+        bundle = super().fetch(number, folder)
+        return replace(bundle, manifest=replace(bundle.manifest, encoder=EncoderNote("sha256:0", 4)))
+
+
+def test_a_bundle_that_needs_another_encoder_changes_nothing(kept):
+    before = open_bundle(kept / "served").version
+    promoter = Reading(tracker_of(kept), kept / "served", State(kept / "state"), registry=REGISTRY)
+    with pytest.raises(EncoderMismatch, match="the registry names none"):
+        promoter.promote(Promotion("2", "1", "forced", "ada", "why", 0.0))
+    assert tracker_of(kept).version("champion").number == "1"
+    assert open_bundle(kept / "served").version == before
+    assert promoter.finish_pending() is None

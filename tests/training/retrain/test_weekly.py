@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -109,3 +110,10 @@ def test_late_feedback_counts_up_to_the_moment_that_the_window_names(tmp_path):
 def test_no_champion_is_kept_where_there_is_none(champion, said, tmp_path):
     verdict = {"champion": champion, "reasons": []}
     assert said in outcome_text(Outcome("kept", "2", verdict), tmp_path)
+
+
+def test_what_an_earlier_run_came_to_is_not_told_as_what_serves_now(tmp_path):
+    verdict = {"promote": True, "summary": "", "reasons": []}
+    again = Outcome("promoted", "3", verdict, repeated=True)
+    assert outcome_text(again, tmp_path) == "this window had its version already: 3 was promoted then"
+    assert "is champion and serves" in outcome_text(replace(again, repeated=False), tmp_path)
