@@ -104,9 +104,15 @@ def judge(evidence: Evidence, rules: GateRules | None = None) -> Verdict:
         _quality(evidence.quality, rules),
         _cost(evidence.cost, rules),
         *_segments(evidence.segments, rules),
-        _bound("calibration", evidence.ece, rules.max_ece, "expected calibration error"),
-        _bound("speed", evidence.p99_ratio, rules.max_p99_ratio, "decision p99 over the champion's (or the deadline)"),
-        _bound("size", evidence.bundle_bytes, rules.max_bundle_bytes, "bytes of the bundle"),
+        _bound("calibration", evidence.ece, rules.max_ece, "expected calibration error", ".3g"),
+        _bound(
+            "speed",
+            evidence.p99_ratio,
+            rules.max_p99_ratio,
+            "decision p99 over the champion's or deadline",
+            ".3g",
+        ),
+        _bound("size", evidence.bundle_bytes, rules.max_bundle_bytes, "bytes of the bundle", ","),
     ]
     if evidence.too_few is not None:
         reasons.append(Reason("sample", False, evidence.too_few))
@@ -146,7 +152,7 @@ def _segments(segments: Mapping[str, Estimate], rules: GateRules) -> list[Reason
     return reasons
 
 
-def _bound(check: str, value: float | None, bound: float, what: str) -> Reason:
+def _bound(check: str, value: float | None, bound: float, what: str, form: str) -> Reason:
     if value is None:
         return Reason(check, False, f"{what} was not measured")
-    return Reason(check, value <= bound, f"{what} {value:g}, at most {bound:g}")
+    return Reason(check, value <= bound, f"{what} {value:{form}}, at most {bound:{form}}")

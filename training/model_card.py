@@ -92,20 +92,21 @@ def model_card(
         data: One mapping per table or log that it was trained on: ``name``, ``prompts``, ``models``, ``licence``.
         counts: Rows seen, used and dropped.
         report: Of :func:`training.evaluate.evaluate_predictions`, None where nothing was held out.
-        how: How the figures were made, in one sentence.
+        how: How the figures were made, in one sentence; without a report, what is known from elsewhere.
         fingerprints: sha256 by what it is of.
         limits: What it must not be used for, or is known to do badly.
     """
     parts = [f"# {title}", "", "A Pointsman router: P(good answer) and output tokens per model, as one ONNX graph.", ""]
     parts += ["## Trained on", "", *(_data_line(entry) for entry in data), ""]
     parts += [f"- {name.replace('_', ' ')}: {value}" for name, value in counts.items()]
-    parts += ["", "## Measured on prompts that it had not seen", "", how, ""]
-    parts += _measured(report) if report is not None else ["Nothing was held out, so nothing is claimed."]
+    parts += ["", "## Measured on prompts that it had not seen", ""]
+    parts += [how, "", *_measured(report)] if report is not None else [NOTHING_HELD_OUT, *(["", how] if how else [])]
     parts += ["", "## Limits", "", *(f"- {line}" for line in (*limits, *STANDING_LIMITS))]
     parts += ["", "## Fingerprints", "", *(f"- {name}: `{value}`" for name, value in fingerprints.items()), ""]
     return "\n".join(parts)
 
 
+NOTHING_HELD_OUT = "Nothing was held out, so nothing is claimed of this very router."
 LOG_ONLY = "The log holds one answer per prompt, so only the calibration of the logged answers is measured."
 STANDING_LIMITS = (
     "Prices are no part of the model: they enter when a decision is made.",

@@ -111,10 +111,14 @@ def make_card(
     rows: Mapping[str, int],
     fingerprints: Mapping[str, str],
     note: str | None,
+    elsewhere: str = "",
 ) -> str:
-    """The model card of a router trained on one table; ``note`` comes first under its limits."""
+    """The model card of a router trained on one table.
+
+    ``note`` comes first under its limits; ``elsewhere`` stands for the ``report`` of one that held nothing out.
+    """
     data = [{"name": table.name, "prompts": len(table.prompts), "models": len(table.models)}]
-    how = f"Held out: {report['held_out']}." if report else ""
+    how = f"Held out: {report['held_out']}." if report else elsewhere
     limits: Sequence[str] = [note] if note else []
     return model_card(
         title=f"Router trained on {table.name}",

@@ -64,6 +64,7 @@ class TrainSettings:
         params: Settings of the learner, for the record.
         note: What the model card says first under limits, e.g. that the data are simulated.
         measured: False holds nothing out and claims nothing.
+        elsewhere: What was measured of routers like it, for the card of one that holds nothing out.
         encoder: Reads the texts beside the words; the bundle then needs the same one. ``features`` given to
             :func:`train` must be read with it.
     """
@@ -77,6 +78,7 @@ class TrainSettings:
     params: Mapping[str, str] = field(default_factory=dict)
     note: str | None = None
     measured: bool = True
+    elsewhere: str = ""
     encoder: TextEncoder | None = None
 
     def record(self) -> dict[str, str]:
@@ -143,7 +145,7 @@ def train(
     difference = check_parity(parts, graph, parity_prompts(known, len(parts.models), settings.encoder))
     progress.say(f"exported {len(graph) / 1e6:.2f} MB; parity {difference:.1e}")
     manifest = make_manifest(usable, known, parts, report, rows, settings.encoder)
-    card = make_card(usable, report, rows, manifest["fingerprints"], settings.note)
+    card = make_card(usable, report, rows, manifest["fingerprints"], settings.note, settings.elsewhere)
     bundle = open_bundle(write_bundle(out, graph, manifest, card))
     registered = None
     if tracker is not None:

@@ -109,7 +109,7 @@ def test_enough_bad_ratings_do(tmp_path):
 
 
 def test_a_canary_that_pays_where_the_rest_is_free_breaks_the_bound_of_costs(tmp_path):
-    log = load_log(write(tmp_path))
+    log = load_log(write(tmp_path), with_requests=False)
     rest = log.table.prompts["arm"].isna().to_numpy()
     spent = log.decisions["total_cost_usd"].to_numpy()
     paying, free = (
@@ -140,7 +140,7 @@ def test_too_few_decisions_are_not_judged(tmp_path):
 
 
 def test_the_rest_is_of_the_time_that_the_canary_ran(tmp_path):
-    log = load_log(write(tmp_path))
+    log = load_log(write(tmp_path), with_requests=False)
     found = examine(log, CANARY)
     time, ours = log.table.prompts["time"].to_numpy(), (log.table.prompts["arm"] == "canary").to_numpy()
     meant = (time >= time[ours].min()) & (time <= time[ours].max())

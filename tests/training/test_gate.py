@@ -38,6 +38,12 @@ def test_a_proven_challenger_is_promoted_with_every_reason():
     assert verdict.summary == "all 6 checks passed"
 
 
+def test_reasons_are_written_for_people():
+    reasons = {reason.check: reason.detail for reason in judge(replace(GOOD, bundle_bytes=67_108_864)).reasons}
+    assert "67,108,864, at most 67,108,864" in reasons["size"]
+    assert "0.02, at most 0.05" in reasons["calibration"]
+
+
 @pytest.mark.parametrize(
     ("change", "check"),
     [

@@ -54,4 +54,6 @@ def test_card_holds_data_figures_limits_and_fingerprints(held):
     assert "- rows seen: 2400" in card
     assert "English only." in card
     assert "data: `abc`" in card
-    assert "Nothing was held out" in model_card(title="R", data=[], counts={}, report=None, how="", fingerprints={})
+    unmeasured = model_card(title="R", data=[], counts={}, report=None, how="Elsewhere: +.1.", fingerprints={})
+    assert "Nothing was held out" in unmeasured
+    assert "Elsewhere: +.1." in unmeasured

@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         learn=learner(config, progress),
         seed=args.seed,
         params=learner_params(config),
-        note=NOTE if args.measured is None else f"{NOTE} {day_one_text(args.measured)}",
+        note=NOTE,
+        elsewhere="" if args.measured is None else day_one_text(args.measured),
         measured=False,  # no prompt was answered by all of the tables' models; leaving out whole tables says more
     )
     done = train(merge_tables(tables, " + ".join(args.tables)), args.out, settings, tracker=None, progress=progress)
@@ -75,4 +76,9 @@ def day_one_text(file: Path) -> str:
         for kind, entries in day.items()
         for name, entry in entries.items()
     ]
-    return f"AIQ minus that of the Zero router that knows the same priors alone: {'; '.join(found)}." if found else ""
+    if not found:
+        return ""
+    return (
+        "Routers fitted like it without a table, or a model, were measured on what was left out. AIQ minus that of "
+        f"the Zero router that knows the same priors alone: {'; '.join(found)}."
+    )

@@ -51,6 +51,8 @@ def remedy(action_dist: Floats, logging_dist: Floats, floor: float) -> str:
         floor: ESS that is needed.
     """
     n = len(action_dist)
+    if _eligible(action_dist, logging_dist)[0].sum() < 2:
+        return "it holds one model, so that there is no choice to judge: let two or more take part"
     modest, as_logged = expected_ess(action_dist, logging_dist, MODEST_EPSILON), _logged_ess(action_dist, logging_dist)
     needed = int(np.ceil(floor * n / max(modest, as_logged)))
     if as_logged >= floor:

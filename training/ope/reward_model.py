@@ -50,7 +50,9 @@ def assign_folds(group: npt.NDArray[np.generic], folds: int, seed: int) -> Ints:
     """
     names, inverse = np.unique(group, return_inverse=True)
     if len(names) < folds:
-        raise TooFewRows(f"cross-fitting in {folds} folds needs at least {folds} groups; the log has {len(names)}")
+        raise TooFewRows(
+            f"the log holds {len(names)} sessions, or groups of like requests; judging a router on it takes {folds}"
+        )
     order = np.random.default_rng(seed).permutation(len(names))
     fold: Ints = (order % folds)[inverse].astype(np.int64)
     return fold

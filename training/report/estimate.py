@@ -61,9 +61,9 @@ def estimated_baseline(log: ReportLog, model: str) -> dict[str, Any]:
         require_support(found, always, dist, quality)
     except NotSupported as refusal:
         return {"model": model, "refused": str(refusal)}
-    satisfaction = _pair(dist, always, quality, log.predicted_quality[rows], 1.0)
+    satisfaction = _pair(dist, always, quality, log.predicted_quality[rows], share=True)
     cost = _bandit(log, rows, log.column("cost")[rows])
-    spent = None if cost is None else _pair(dist, always, cost, log.predicted_cost[rows], 1000.0)
+    spent = None if cost is None else _pair(dist, always, cost, log.predicted_cost[rows], unit=1000.0)
     return {
         "model": model,
         "satisfaction": satisfaction,
@@ -87,8 +87,10 @@ def _bandit(log: ReportLog, rows: npt.NDArray[np.bool_], reward: Floats) -> Band
     return BanditLog(action, reward, log.column("pscore")[rows], log.subject[rows], weights)
 
 
-def _pair(dist: Floats, always: Floats, log: BanditLog, prior: Floats, unit: float) -> dict[str, Any]:
-    found = compare(dist, always, log, np.nan_to_num(prior))
+def _pair(
+    dist: Floats, always: Floats, log: BanditLog, prior: Floats, *, unit: float = 1.0, share: bool = False
+) -> dict[str, Any]:
+    found = compare(dist, always, log, np.nan_to_num(prior), share=share)
     parts = {"routed": found.first, "baseline": found.second, "difference": found.difference}
     return {name: _scaled(as_json(one), unit) for name, one in parts.items()}
 

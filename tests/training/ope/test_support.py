@@ -125,6 +125,12 @@ def test_expected_ess_by_hand():
     assert expected_ess(policy, logging, 0.5, n=100) == pytest.approx(100 / ((1 / 0.75 + 1 / 0.25) / 2))
 
 
+def test_a_log_of_one_model_is_asked_for_a_second_not_for_exploration():
+    only = np.tile([1.0, 0.0], (20, 1))
+    assert "one model" in remedy(only, only, 50.0)
+    assert "ε" not in remedy(only, only, 50.0)
+
+
 def test_a_log_that_explores_more_than_the_remedy_is_asked_for_more_of_the_same():
     """Without a favourite ε has no meaning: a uniform log was told that fewer decisions at ε = .05 would do."""
     policy, uniform = np.tile([0.0, 0.0, 0.0, 1.0], (40, 1)), np.full((40, 4), 0.25)
