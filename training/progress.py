@@ -9,6 +9,7 @@ from typing import TextIO, TypeVar
 
 from rich.console import Console
 from rich.progress import track
+from rich.text import Text
 
 T = TypeVar("T")
 
@@ -26,8 +27,9 @@ class Progress:
         self._start = time.monotonic()
 
     def say(self, message: str) -> None:
-        """One line, with the seconds since the start."""
-        self._console.print(f"[dim]{time.monotonic() - self._start:6.1f} s[/dim]  {message}")
+        """One line, with the seconds since the start; whole, however narrow the terminal, and in a file."""
+        since = (f"{time.monotonic() - self._start:6.1f} s", "dim")
+        self._console.print(Text.assemble(since, "  ", message), soft_wrap=True)
 
     def track(self, items: Sequence[T], what: str) -> Iterator[T]:
         """The items, with a bar where the stream is a terminal."""
