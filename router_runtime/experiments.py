@@ -192,6 +192,18 @@ def difference(arm: tuple[Numbers, Numbers], baseline: tuple[Numbers, Numbers], 
     return _apart(_ratio(*arm), _ratio(*baseline), z)
 
 
+def saving(arm: tuple[Numbers, Numbers], baseline: tuple[Numbers, Numbers], z: float = 1.96) -> Estimate:
+    """1 − arm / baseline, each as (totals, counts) by subject; NaN where the baseline's mean is not above 0.
+
+    By the delta method, the uncertainty of both sides counted: that of the baseline moves the share that is left.
+    """
+    ours, theirs = _ratio(*arm), _ratio(*baseline)
+    if not theirs[0] > 0:
+        return Estimate(math.nan, math.nan, math.nan, ours[2] + theirs[2])
+    left = ours[0] / theirs[0]
+    return _estimate(1 - left, (ours[1] + left**2 * theirs[1]) / theirs[0] ** 2, ours[2] + theirs[2], z)
+
+
 def share_difference(arm: tuple[Numbers, Numbers], baseline: tuple[Numbers, Numbers], z: float = 1.96) -> Estimate:
     """As :func:`difference` of a metric in 0..1, see :func:`share_variance`."""
     return _apart(_share(*arm), _share(*baseline), z)
