@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -193,7 +193,7 @@ def difference(arm: tuple[Numbers, Numbers], baseline: tuple[Numbers, Numbers], 
 
 
 def saving(arm: tuple[Numbers, Numbers], baseline: tuple[Numbers, Numbers], z: float = 1.96) -> Estimate:
-    """1 − arm / baseline, each as (totals, counts) by subject; NaN where the baseline's mean is not above 0.
+    """1 − arm / baseline, each as (totals, counts) by subject, at most 1; NaN where the baseline's mean is not above 0.
 
     By the delta method, the uncertainty of both sides counted: that of the baseline moves the share that is left.
     """
@@ -201,7 +201,8 @@ def saving(arm: tuple[Numbers, Numbers], baseline: tuple[Numbers, Numbers], z: f
     if not theirs[0] > 0:
         return Estimate(math.nan, math.nan, math.nan, ours[2] + theirs[2])
     left = ours[0] / theirs[0]
-    return _estimate(1 - left, (ours[1] + left**2 * theirs[1]) / theirs[0] ** 2, ours[2] + theirs[2], z)
+    found = _estimate(1 - left, (ours[1] + left**2 * theirs[1]) / theirs[0] ** 2, ours[2] + theirs[2], z)
+    return replace(found, high=found.high if math.isnan(found.high) else min(found.high, 1.0))
 
 
 def share_difference(arm: tuple[Numbers, Numbers], baseline: tuple[Numbers, Numbers], z: float = 1.96) -> Estimate:

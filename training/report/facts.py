@@ -119,6 +119,7 @@ def _by_model(log: ReportLog, routed: Bools, registry: Registry | None) -> dict[
         advice = {"proposed": proposed, "now": now, "yaml": snippet(pair.label, proposed)}
         spots.append({**as_json(pair), **advice})
     models: list[dict[str, Any]] = []
+    answered = int((routed & (log.model >= 0)).sum())
     for index, name in enumerate(log.models):
         rows = routed & (log.model == index)
         if not rows.any():
@@ -127,7 +128,7 @@ def _by_model(log: ReportLog, routed: Bools, registry: Registry | None) -> dict[
         models.append(
             {
                 "model": name,
-                "share": round(float(rows.sum() / routed.sum()), 4),
+                "share": round(float(rows.sum() / answered), 4),
                 "quality": share(quality, log.subject[rows]).json(),
                 "cost_per_1000": mean(cost, log.subject[rows]).times(1000).json(),
                 "spent_usd": round(float(np.nansum(cost)), 6),
