@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -190,6 +190,19 @@ def arm_share(totals: Numbers, counts: Numbers, z: float = 1.96) -> Estimate:
 def difference(arm: tuple[Numbers, Numbers], baseline: tuple[Numbers, Numbers], z: float = 1.96) -> Estimate:
     """The arm minus the baseline, each as (totals, counts) by subject; different subjects, so variances add."""
     return _apart(_ratio(*arm), _ratio(*baseline), z)
+
+
+def saving(arm: tuple[Numbers, Numbers], baseline: tuple[Numbers, Numbers], z: float = 1.96) -> Estimate:
+    """1 − arm / baseline, each as (totals, counts) by subject, at most 1; NaN where the baseline's mean is not above 0.
+
+    By the delta method, the uncertainty of both sides counted: that of the baseline moves the share that is left.
+    """
+    ours, theirs = _ratio(*arm), _ratio(*baseline)
+    if not theirs[0] > 0:
+        return Estimate(math.nan, math.nan, math.nan, ours[2] + theirs[2])
+    left = ours[0] / theirs[0]
+    found = _estimate(1 - left, (ours[1] + left**2 * theirs[1]) / theirs[0] ** 2, ours[2] + theirs[2], z)
+    return replace(found, high=found.high if math.isnan(found.high) else min(found.high, 1.0))
 
 
 def share_difference(arm: tuple[Numbers, Numbers], baseline: tuple[Numbers, Numbers], z: float = 1.96) -> Estimate:

@@ -36,8 +36,8 @@ class ArmFindings:
         subjects: Users or sessions that were exposed.
         calls: Their decisions.
         rated: Those with feedback of the metric.
-        feedback: Mean feedback of a rated decision, 0..1; None where nothing was rated.
-        cost_usd: Mean cost of a decision, all its attempts together.
+        feedback: Mean feedback of a rated decision, 0..1, of repeated feedback the latest; None without any.
+        cost_usd: Mean cost of a decision that was billed and whose costs are known, all its attempts together.
         feedback_change, cost_change: The same minus the first arm's; None for the first arm itself.
     """
 
@@ -72,8 +72,19 @@ class Findings:
 class _Call:
     arm: str
     subject: str
-    cost: float = 0.0
-    scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    costs: list[float | None] = field(default_factory=list)
+    scores: dict[str, dict[str, tuple[float, float]]] = field(default_factory=lambda: defaultdict(dict))
+
+    @property
+    def cost(self) -> float | None:
+        """Of all billed attempts, in USD; None where there was none, or one has no known cost."""
+        known = [cost for cost in self.costs if cost is not None]
+        return sum(known) if known and len(known) == len(self.costs) else None
+
+    def score(self, metric: str) -> float:
+        """Mean of what its sources last said, 0..1."""
+        said = self.scores[metric].values()
+        return sum(value for _, value in said) / len(said)
 
 
 def findings(experiment: ExperimentEntry, read: Read, metric: str | None = None) -> Findings:
@@ -90,7 +101,7 @@ def findings(experiment: ExperimentEntry, read: Read, metric: str | None = None)
     calls = _exposed(experiment, read())
     for row in read():
         if row.kind != "decision" and row.decision_id in calls:
-            _add(calls[row.decision_id], row.kind, json.loads(row.body))
+            _add(calls[row.decision_id], row.kind, row.time, json.loads(row.body))
     metric = metric or _usual_metric(calls.values())
     by_arm: dict[str, list[_Call]] = {arm.name: [] for arm in experiment.arms}
     for call in calls.values():
@@ -116,11 +127,14 @@ def _exposed(experiment: ExperimentEntry, rows: Iterable[Row]) -> dict[str, _Cal
     return calls
 
 
-def _add(call: _Call, kind: str, body: dict[str, Any]) -> None:
+def _add(call: _Call, kind: str, time: float, body: dict[str, Any]) -> None:
     if kind == "attempt":
-        call.cost += body.get("cost_usd") or 0.0
-    else:
-        call.scores[body["metric"]].append(body["value"])
+        if body.get("billed", True):
+            call.costs.append(body.get("cost_usd"))
+        return
+    said, source = call.scores[body["metric"]], str(body.get("source"))
+    if source not in said or time >= said[source][0]:
+        said[source] = (time, body["value"])
 
 
 def _usual_metric(calls: Iterable[_Call]) -> str | None:
@@ -133,15 +147,15 @@ def _arms(by_arm: dict[str, list[_Call]], observed: dict[str, int], metric: str 
     base: tuple[_Sums, _Sums] | None = None
     for name, group in by_arm.items():
         rated = [call for call in group if metric in call.scores]
-        scores = _sums((c.subject, sum(c.scores[metric or ""]) / len(c.scores[metric or ""])) for c in rated)
-        costs = _sums((call.subject, call.cost) for call in group)
+        scores = _sums((call.subject, call.score(metric or "")) for call in rated)
+        costs = _sums((call.subject, cost) for call in group if (cost := call.cost) is not None)
         found.append(
             ArmFindings(
                 *(name, observed[name], len(group), len(rated)),
                 feedback=arm_share(*scores) if rated else None,
-                cost_usd=arm_mean(*costs) if group else None,
+                cost_usd=arm_mean(*costs) if costs[0] else None,
                 feedback_change=share_difference(scores, base[0]) if base and rated and base[0][0] else None,
-                cost_change=difference(costs, base[1]) if base and group and base[1][0] else None,
+                cost_change=difference(costs, base[1]) if base and costs[0] and base[1][0] else None,
             )
         )
         base = base or (scores, costs)

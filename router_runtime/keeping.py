@@ -38,8 +38,24 @@ def kept_counts(request: Request, log_prompts: LogPrompts) -> dict[str, int] | N
     return found or None
 
 
-def kept_features(features: Features | None, log_prompts: LogPrompts) -> dict[str, Any] | None:
+def keeps_features(request: Request, log_prompts: LogPrompts) -> bool:
+    """Whether the features are kept: as the setting says, and beside a full text that no store holds as it is."""
+    return log_prompts in WITH_FEATURES or (log_prompts == "full" and not _storable(request))
+
+
+def kept_features(features: Features | None, request: Request, log_prompts: LogPrompts) -> dict[str, Any] | None:
     """The features to keep, JSON-ready and exact: retraining from them gives the model that the text would give."""
-    if features is None or log_prompts not in WITH_FEATURES:
+    if features is None or not keeps_features(request, log_prompts):
         return None
     return {"version": FEATURES_VERSION, "ids": features.ids.tolist(), "structural": features.structural.tolist()}
+
+
+def _storable(request: Request) -> bool:
+    """Whether a log gives text and intent back as they are, which it does not where they hold a lone surrogate."""
+    for told in (request.text, request.intent or ""):
+        if not told.isascii():
+            try:
+                told.encode()
+            except UnicodeEncodeError:
+                return False
+    return True

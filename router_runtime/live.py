@@ -1,8 +1,9 @@
 """What serves now: registry, bundle and disabled models, taken over from their files when those change.
 
-A change is looked for at most once a second and read on a thread of its own; a decision goes on with the former
-snapshot meanwhile. What is not valid is refused, said, and leaves the former one serving. A bundle keeps the encoder
-that it was opened with: where the registry names another one, that is for the next bundle.
+A change is looked for at most once a second, when something is decided (the gateway looks by itself, too), and read on
+a thread of its own; a decision goes on with the former snapshot meanwhile. What is not valid is refused, said, and
+leaves the former one serving. A bundle keeps the encoder that it was opened with: where the registry names another
+one, that is for the next bundle.
 """
 
 from __future__ import annotations

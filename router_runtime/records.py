@@ -179,7 +179,7 @@ class Decision:
         seed: Seed of the draw, so that the choice can be repeated.
         elapsed_ms: Time that the decision took.
         prompt: The text, redacted or not, where ``log_prompts`` allows it.
-        features: Hash ids and structural numbers, where ``log_prompts`` asks for them.
+        features: Hash ids and structural numbers, where ``log_prompts`` asks for them, or the kept text gives others.
         matched_intent: The registry's intent that the declared one was taken for, or None.
         agent: The agent that had the task, or None.
         agent_propensity: Probability with which it was given to that agent, 0..1; None without one.

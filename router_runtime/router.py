@@ -27,7 +27,7 @@ from router_runtime.exploring import Explorer
 from router_runtime.features import Features, extract
 from router_runtime.filters import HealthView, estimate_tokens, fit_context
 from router_runtime.hooks import Bell, DeadlineMissed, Decided, Observer, PredictionFailed, RouterEvent
-from router_runtime.keeping import WITH_FEATURES, LogPrompts, kept_counts, kept_features, kept_text
+from router_runtime.keeping import LogPrompts, keeps_features, kept_counts, kept_features, kept_text
 from router_runtime.live import Live
 from router_runtime.messages import Messages, Request, read_request
 from router_runtime.needs import needs_of
@@ -311,7 +311,7 @@ class Router(Calling):
         """By the bundle where there is one, and time, and it can; else by the static table."""
         entry = snapshot.registry.policy
         if snapshot.bundle is None:
-            features = extract(request) if self.settings.log_prompts in WITH_FEATURES else None
+            features = extract(request) if keeps_features(request, self.settings.log_prompts) else None
             return plan, deciding.assume(view, tokens, entry.output_tokens), features
         features = extract(request)
         late = self._late(started, entry.deadline_ms, "features")
@@ -372,7 +372,7 @@ class Router(Calling):
             arm=options.arm,
             seed=seed,
             prompt=kept_text(weighed.request.text, log),
-            features=kept_features(weighed.features, log),
+            features=kept_features(weighed.features, weighed.request, log),
             counts=kept_counts(weighed.request, log),
             elapsed_ms=(self._timer() - started) * 1e3,
         )

@@ -7,8 +7,9 @@ sending it traffic within a second, whatever the registry says; another bundle i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from router_runtime.experiments import CANARY
-from router_runtime.registry import CanaryEntry
+from router_runtime.registry import ArmEntry, CanaryEntry, ExperimentEntry
 from training.log_table import LogTable
 from training.report.clustered import Measured, bonferroni, difference, mean, saving, share
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Measure = Callable[..., Measured]
+NO_EXPERIMENTS: Mapping[str, ExperimentEntry] = MappingProxyType({})
 MIN_SUBJECTS = 30
 """Fewer users or sessions, or fewer of those who rated, say nothing, however many calls they make."""
 
@@ -91,14 +93,19 @@ class Findings:
         }
 
 
-def examine(log: LogTable, canary: CanaryEntry) -> Findings:
+def examine(
+    log: LogTable, canary: CanaryEntry, experiments: Mapping[str, ExperimentEntry] = NO_EXPERIMENTS
+) -> Findings:
     """Compares the newest canary with the traffic of the same time that could have been its own.
 
-    Calls are clustered by the unit of assignment; the three intervals hold together at 95 %.
+    Calls that no bundle chooses for are on neither side: those with one candidate alone, such as those that name their
+    model, and those that go by an agent's own order. Of the calls that experiments took, the arms that are as without
+    the experiment stand for all. Clusters are the units of assignment; the three intervals hold together at 95 %.
 
     Args:
         log: A window of the log.
         canary: Unit and guard.
+        experiments: Those of the registry.
     """
     prompts = log.table.prompts
     subject = prompts["user_hash" if canary.unit == "user" else "session"]
@@ -109,23 +116,51 @@ def examine(log: LogTable, canary: CanaryEntry) -> Findings:
     ours = ours & (prompts["bundle_version"] == version).to_numpy(dtype=np.bool_)
     # A canary that was withdrawn has an end, too: what came after it was another time, and in part its own subjects.
     while_it_ran = prompts["time"].between(prompts["time"][ours].min(), prompts["time"][ours].max())
-    rest = (prompts["arm"].isna() & subject.notna() & while_it_ran).to_numpy(dtype=np.bool_)
+    chosen_for = _chosen_for(log)
+    weight = np.where(subject.notna() & while_it_ran & chosen_for, _stands_for(prompts["arm"], experiments), 0.0)
+    ours, rest = ours & chosen_for, weight > 0
+    weight[ours] = 1.0
     code = np.asarray(pd.factorize(subject)[0], dtype=np.int64)
     subjects = len(np.unique(code[ours]))
     found = Findings(version, int(ours.sum()), subjects)
     if found.decisions < canary.guard.min_decisions or min(subjects, len(np.unique(code[rest]))) < MIN_SUBJECTS:
         return found
-    checks = _checks(log, canary, ours, rest, code)
+    checks = _checks(log, canary, (ours, rest), code, weight)
     return Findings(version, found.decisions, subjects, tuple(check for check in checks if check is not None))
 
 
+def _chosen_for(log: LogTable) -> Bools:
+    """Whether a bundle had a say, bool[n]: not with one candidate alone, unless the log has no other model, nor in the
+    order that an agent says.
+    """
+    several = log.eligible.sum(axis=1) >= min(2, len(log.models))
+    ordered = log.decisions["agent"].notna() & (log.decisions["policy"] == "static")
+    return np.asarray(several & ~ordered.to_numpy(dtype=np.bool_))
+
+
+def _stands_for(arm: pd.Series[Any], experiments: Mapping[str, ExperimentEntry]) -> Floats:
+    """How many calls each one outside of the canary stands for, float64[n].
+
+    Of an experiment those of the arms that are as without it stand for all of it, the others for none: a baseline arm
+    is no bundle's choice, and yet its subjects would be missing.
+    """
+    weight: Floats = np.where(arm.isna(), 1.0, 0.0)
+    for experiment in experiments.values():
+        plain = [one for one in experiment.arms if one == ArmEntry(one.name, one.share)]
+        share = sum(one.share for one in plain)
+        if share > 0:
+            mine = arm.isin([f"{experiment.name}/{one.name}" for one in plain]).to_numpy(dtype=np.bool_)
+            weight[mine] = sum(one.share for one in experiment.arms) / share
+    return weight
+
+
 def _checks(
-    log: LogTable, canary: CanaryEntry, ours: Bools, rest: Bools, subject: npt.NDArray[np.int64]
+    log: LogTable, canary: CanaryEntry, sides: tuple[Bools, Bools], subject: npt.NDArray[np.int64], weight: Floats
 ) -> list[Check | None]:
     level, guard = bonferroni(3), canary.guard
 
     def both(measure: Measure, values: Floats) -> tuple[Measured, Measured]:
-        first, second = (measure(values[rows], subject[rows], level=level) for rows in (ours, rest))
+        first, second = (measure(values[rows], subject[rows], weight[rows], level) for rows in sides)
         return first, second
 
     decisions = log.decisions

@@ -167,6 +167,7 @@ class _Writer:
 
     def _encoded(self, prompt: int, held: bool) -> str:
         mode, text = self.settings.log_prompts, self.texts[prompt]
+        asked = Request(text)
         own = {
             "candidates": self._candidates(prompt, held),
             "arm": self._arm(held),
@@ -175,7 +176,7 @@ class _Writer:
             "policy_version": f"simulated-{self._version}",
             "labels": [self.tasks[prompt]],
             "prompt": None if (kept := kept_text(text, mode)) is None else str(kept),
-            "features": kept_features(extract(Request(text)), mode) if mode in WITH_FEATURES else None,
+            "features": kept_features(extract(asked), asked, mode) if mode in WITH_FEATURES else None,
         }
         return _rest(_DECISION, ("id", "time", "chosen", "propensity", "session"), own)
 

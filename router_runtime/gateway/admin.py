@@ -19,6 +19,7 @@ from router_runtime.gateway.reading import refuse, refuse_others, text
 from router_runtime.gateway.service import Service
 from router_runtime.gateway.wire import Json, read_json
 from router_runtime.hooks import RouterEvent, Swapped, SwapRefused
+from router_runtime.live import CHECK_EVERY_S
 from router_runtime.snapshot import Snapshot
 from router_runtime.state.shared import finite
 from router_runtime.switching import FolderSwitch, Switch
@@ -54,6 +55,15 @@ class Journal:
 
     def _add(self, row: dict[str, Any]) -> None:
         self._rows.append({"time": self._service.clock(), **row})
+
+
+async def look(service: Service) -> None:
+    """Looks once a second whether a file changed: else the first request after a quiet time would be the one that
+    finds out, and still go to a model that is disabled, or by the former bundle.
+    """
+    while True:
+        await asyncio.sleep(CHECK_EVERY_S)
+        service.router.live.snapshot(service.clock())
 
 
 def routes(service: Service) -> list[Route]:

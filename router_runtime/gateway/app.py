@@ -64,7 +64,7 @@ def build_app(service: Service) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        tidying = [asyncio.create_task(work(service)) for work in (memory_api.tidy, log_care.care)]
+        tidying = [asyncio.create_task(work(service)) for work in (memory_api.tidy, log_care.care, admin.look)]
         yield
         for task in tidying:
             task.cancel()

@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from router_runtime.experiments import Estimate, arm_mean, arm_share, difference, share_difference
+from router_runtime.experiments import Estimate, arm_mean, arm_share, difference, saving, share_difference
 from router_runtime.gateway import ui_queries as sql
 from router_runtime.gateway.ui_log import opened
 from router_runtime.gateway.ui_sealed import SealedDays
@@ -48,7 +48,8 @@ def overview(
         ):
             found[name] = _rows(db, query)
         found["series"] = {"step_s": step, "points": _series(_rows(db, sql.SERIES, since=since, step=step))}
-        subjects = db.sql(sql.SUBJECTS).fetchnumpy()
+        by_session = [name for name, entry in registry.experiments.items() if entry.unit == "session"]
+        subjects = db.execute(sql.SUBJECTS, {"by_session": by_session}).fetchnumpy()
     return {"since": since, "until": now, **found, "experiments": experiments(subjects, registry)}
 
 
@@ -90,9 +91,10 @@ def _arm(part: dict[str, Floats], baseline: dict[str, Floats] | None) -> dict[st
     }
     if baseline is None:
         return row
-    spent, other = difference(cost, _pair(baseline, "cost", "priced")), arm_mean(*_pair(baseline, "cost", "priced"))
+    other = _pair(baseline, "cost", "priced")
+    spent, share = difference(cost, other), saving(cost, other)
     saved = Estimate(-spent.value, -spent.high, -spent.low, spent.subjects)
-    row["saving"] = _json(saved, 1 / other.value) if other.value > 0 else None
+    row["saving"] = None if math.isnan(share.value) else _json(share)
     row["saved_usd"] = _json(saved, float(cost[1].sum()))
     row["quality_difference"] = _json(share_difference(quality, _pair(baseline, "quality", "labelled")))
     return row

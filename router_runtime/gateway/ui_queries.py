@@ -7,7 +7,8 @@ from collections.abc import Mapping
 NARROW: Mapping[str, str] = {
     "decision": """
     SELECT decision_id, time, e[1] AS chosen, e[2] AS arm, e[3] AS tier, coalesce(e[4], e[5], 'unknown') AS label,
-        coalesce(e[6], e[7], decision_id) AS subject, e[8] AS policy, e[9] AS intent, e[10] AS agent
+        coalesce(e[6], e[7], decision_id) AS subject, coalesce(e[7], decision_id) AS session, e[8] AS policy,
+        e[9] AS intent, e[10] AS agent
     FROM (SELECT decision_id, time, json_extract_string(body, ['$.chosen', '$.arm', '$.tier', '$.labels[0]',
             '$.task.domain', '$.user_hash', '$.session', '$.policy', '$.intent', '$.agent']) AS e
         FROM {events} WHERE kind = 'decision')
@@ -28,8 +29,8 @@ NARROW: Mapping[str, str] = {
 TABLES = (
     """CREATE TEMP TABLE made AS
     SELECT decision_id, first(time) AS time, first(chosen) AS chosen, first(arm) AS arm, first(tier) AS tier,
-        first(label) AS label, first(subject) AS subject, first(policy) AS policy, first(intent) AS intent,
-        first(agent) AS agent
+        first(label) AS label, first(subject) AS subject, first(session) AS session, first(policy) AS policy,
+        first(intent) AS intent, first(agent) AS agent
     FROM narrow_decision WHERE time >= $since GROUP BY decision_id""",
     """CREATE TEMP TABLE call AS
     SELECT decision_id, max(time) AS time, index, unnest(arg_max({'model': model, 'provider': provider,
@@ -89,4 +90,6 @@ AGENTS = """
 SUBJECTS = """
     SELECT arm, sum(cost) AS cost, count(cost)::DOUBLE AS priced, coalesce(sum(quality), 0) AS quality,
         count(quality)::DOUBLE AS labelled, count(*)::DOUBLE AS decisions
-    FROM whole WHERE arm IS NOT NULL GROUP BY arm, subject"""
+    FROM whole WHERE arm IS NOT NULL
+    GROUP BY arm, CASE WHEN list_contains($by_session, split_part(arm, '/', 1)) THEN session ELSE subject END"""
+"""``$by_session``: names of the experiments that deal sessions, not users, to their arms."""

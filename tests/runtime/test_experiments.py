@@ -15,6 +15,7 @@ from router_runtime.experiments import (
     difference,
     enroll,
     sample_ratio,
+    saving,
     share_difference,
     share_variance,
 )
@@ -140,6 +141,23 @@ def test_intervals_cover_the_truth_with_clustered_calls() -> None:
         naive += abs(rates[0] - rates[1] - 0.05) <= width
     assert 0.91 <= covered / 400 <= 0.985
     assert naive < covered, "intervals that forget the clusters are too narrow"
+
+
+def test_savings_cover_the_truth_and_end_at_all_of_it() -> None:
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(400):
+        arms = []
+        for price in (0.2, 1.0):
+            counts = rng.integers(1, 10, 40).astype(float)
+            arms.append((counts * rng.gamma(1.0, price, 40), counts))
+        found.append(saving(*arms))
+    assert 0.9 <= np.mean([one.low <= 0.8 <= one.high for one in found]) <= 0.985
+    few = saving(([1.0, 9.0], [1.0, 1.0]), ([30.0, 5.0], [1.0, 1.0]))
+    assert (few.low < few.value, few.high) == (True, 1.0), "nobody saves more than all of it"
+    free, dear = ([0.0, 0.0], [3.0, 4.0]), ([1.0, 9.0], [1.0, 2.0])
+    assert (saving(free, dear).low, saving(free, dear).high) == (1.0, 1.0)
+    assert np.isnan(saving(dear, free).value)
 
 
 def test_equal_answers_of_a_few_prove_little() -> None:

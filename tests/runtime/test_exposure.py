@@ -89,6 +89,22 @@ def test_the_arms_show_what_is_true_of_them(tmp_path: Path, sealed: bool) -> Non
     assert [arm.feedback.value for arm in other.arms if arm.feedback] == [0.5, 0.5]
 
 
+def test_who_thinks_better_of_it_counts_once_and_what_nobody_billed_has_no_cost(tmp_path: Path) -> None:
+    made: list[Decision | Attempt | Feedback] = [decided(n, f"u{n}", "launch/router") for n in range(4)]
+    made += [Feedback("d0", 3e9, "thumbs", 1.0), Feedback("d0", 2e9, "thumbs", 0.0)]
+    made += [Feedback("d1", 2e9, "thumbs", 1.0), Feedback("d1", 2e9, "thumbs", 0.0, "judge")]
+    made += [Attempt("d0", 0, 1e9, "m", "p", cost_usd=0.002), Attempt("d1", 0, 1e9, "m", "p", cost_usd=None)]
+    made += [Attempt("d2", 0, 1e9, "m", "p", error="Overloaded", cost_usd=None, billed=False)]
+    spool = Spool(tmp_path)
+    spool.append([to_row(event, uuid7()) for event in made])
+    spool.close()
+    router, _ = findings(TEST, lambda: read_events(tmp_path)).arms
+    assert router.feedback is not None
+    assert router.feedback.value == pytest.approx((1.0 + 0.5) / 2)
+    assert router.cost_usd is not None
+    assert (router.cost_usd.value, router.cost_usd.subjects) == (0.002, 1)
+
+
 @pytest.mark.parametrize("name", ['tone "new"', "a\\b", "größe", "a/b", '"'])
 def test_an_experiment_may_be_called_anything(tmp_path: Path, name: str) -> None:
     spool = Spool(tmp_path)

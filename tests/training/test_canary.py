@@ -6,13 +6,14 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from router_runtime.alternates import withdrawn_name
 from router_runtime.errors import NotPromoted
 from router_runtime.overrides import read_disabled
 from router_runtime.records import Attempt, Candidate, Decision, Feedback, TaskProfile, to_dict, uuid7
-from router_runtime.registry import CanaryEntry, GuardEntry
+from router_runtime.registry import ArmEntry, CanaryEntry, ExperimentEntry, GuardEntry
 from tests.training.retrain.weeks import tracker_of
 from training.canary import examine
 from training.cli import main
@@ -23,6 +24,8 @@ from training.run_record import RunRecord
 
 START = 1_775_001_600.0
 CANARY = CanaryEntry("next", 0.2)
+ARMS = (ArmEntry("routed", 0.5), ArmEntry("baseline", 0.5, model="m"))
+EXPERIMENTS = {"savings": ExperimentEntry("savings", "session", ARMS)}
 REGISTRY = """\
 providers: {p: {adapter: openai, base_url: 'http://localhost:1'}}
 models: {m: {provider: p, prices: [{valid_from: 2026-04-01, input: 1, output: 2}]}}
@@ -123,6 +126,41 @@ def test_a_canary_that_pays_where_the_rest_is_free_breaks_the_bound_of_costs(tmp
 
 def test_what_is_better_breaks_nothing(tmp_path):
     assert broken(write(tmp_path, quality=0.95, errors=0.0, cost=5e-4)) == []
+
+
+def test_it_is_compared_with_what_it_took_the_place_of(tmp_path):
+    """Two thirds of the rest are in an experiment, whose baseline is dear and good; others name a cheap model."""
+    log = load_log(write(tmp_path), with_requests=False)
+    session = log.table.prompts["session"].str.removeprefix("s").astype(int)
+    side = np.where(
+        log.table.prompts["arm"] == "canary", "canary", np.array(["routed", "baseline", "named"])[session % 3]
+    )
+    arm = pd.Series(side).map({"canary": "canary", "routed": "savings/routed", "baseline": "savings/baseline"})
+    price = pd.Series(side).map({"baseline": 20.0, "named": 0.05}).fillna(1.0)
+    beside = replace(
+        log,
+        table=replace(
+            log.table,
+            prompts=log.table.prompts.assign(arm=arm.where(arm.notna(), None)),
+            models=pd.concat([log.table.models, log.table.models.assign(model="other")]),
+        ),
+        decisions=log.decisions.assign(total_cost_usd=log.decisions["total_cost_usd"] * price),
+        eligible=np.column_stack([np.ones(len(side), bool), side != "named"]),
+    )
+    found = examine(beside, CANARY, EXPERIMENTS)
+    assert (len(found.checks), found.broken) == (3, ())
+    cost = next(check.change for check in found.checks if check.name == "cost")
+    assert (cost.subjects, cost.low < 0 < cost.high) == (160 + 213, True)
+    dearer = beside.decisions["total_cost_usd"] * np.where(side == "canary", 2.0, 1.0)
+    worse = replace(beside, decisions=beside.decisions.assign(total_cost_usd=dearer))
+    assert [check.name for check in examine(worse, CANARY, EXPERIMENTS).broken] == ["cost"]
+
+
+def test_the_order_of_an_agent_is_nothing_to_compare_with(tmp_path):
+    log = load_log(write(tmp_path), with_requests=False)
+    ours = (log.table.prompts["arm"] == "canary").to_numpy()
+    changes = {"agent": np.where(ours, None, "terminal"), "policy": np.where(ours, "balanced", "static")}
+    assert examine(replace(log, decisions=log.decisions.assign(**changes)), CANARY).checks == ()
 
 
 def test_an_equal_canary_is_hardly_ever_withdrawn(tmp_path):

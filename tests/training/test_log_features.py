@@ -110,6 +110,18 @@ def test_what_served_is_what_is_learnt_from(tmp_path, kept):
         assert same(log.features[row], extract(request))
 
 
+def test_a_text_that_no_store_holds_is_learnt_as_it_was_served(tmp_path):
+    """JSON lets lone surrogates in, and the log keeps them as question marks, which are no parts of words."""
+    asked = [("half a smile \ud83d here", None), ("a plain question", "gr\ud800et"), ("été", "été")]
+    with closing(Router.open(registry=DEFAULT_REGISTRY, log=tmp_path, log_prompts="full", state_dir=None)) as router:
+        kept = [router.route(text, intent=intent).features is not None for text, intent in asked]
+        router.log.flush()
+        log = load_log(tmp_path)
+    assert kept == [True, True, False]
+    for row, (text, intent) in enumerate(asked):
+        assert same(log.features[row], extract(Request(text, intent=intent)))
+
+
 def test_counts_of_another_kind_are_rejected_and_unknown_ones_left_out(tmp_path):
     odd = [decision("x", counts={"turns": -1}), decision("y", counts={"turns": 3, "videos": 2, "tools": None})]
     log = load_log(write(tmp_path, [*good(), *odd]))

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     Progress(enabled=not args.quiet).say("reading the log")
     with local_log(args.store, window.since) as folder:
         log = load_log(folder, since=window.since, until=window.until, with_requests=False)
-    found = examine(log, registry.canary)
+    found = examine(log, registry.canary, registry.experiments)
     state = args.state or default_state_dir()
     withdrawn = is_withdrawn(found, state, now)
     if found.broken and not args.dry_run:

@@ -6,6 +6,7 @@ answers, and a handful of equal answers shows no spread: the interval would have
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,8 +94,8 @@ def too_few_apart(
     return (
         f"the two choose apart in {100 * found.share:.2g} % of {len(gap):,} decisions, and of the answers that only "
         f"the {'challenger' if ours else 'other side'} would have given there the log holds as many as "
-        f"{min(samples):.0f} {known} ones, where {MIN_SAMPLE:.0f} are needed: about {_rounded(needed):,} decisions, or "
-        "more exploration, would do"
+        f"{math.floor(min(samples))} {known} ones, where {MIN_SAMPLE:.0f} are needed: about {_rounded(needed):,} "
+        "decisions, or more exploration, would do"
     )
 
 

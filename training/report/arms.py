@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class Holdout:
         model: That model.
         routed: The largest arm without a fixed model.
         shares: Share of the experiment's decisions by arm, 0..1.
+        unit: What is dealt to the arms, ``user`` or ``session``.
     """
 
     experiment: str
@@ -41,6 +42,11 @@ class Holdout:
     model: str
     routed: str
     shares: dict[str, float]
+    unit: str = "user"
+
+    def dealt(self, log: ReportLog) -> ReportLog:
+        """The log with the experiment's units as subjects: those are independent between the arms."""
+        return log.by_session() if self.unit == "session" else log
 
     def rows(self, log: ReportLog) -> tuple[Bools, Bools]:
         """Decisions of the routed and of the baseline arm, each bool[n]."""
@@ -77,7 +83,21 @@ def _holdout(log: ReportLog, experiment: str, registry: Registry | None) -> Hold
     baseline = max(fixed, key=lambda name: names[name])
     total = sum(names.values())
     shares = {name: round(count / total, 6) for name, count in names.items()}
-    return Holdout(experiment, baseline, fixed[baseline], max(routed, key=lambda name: names[name]), shares)
+    found = Holdout(experiment, baseline, fixed[baseline], max(routed, key=lambda name: names[name]), shares)
+    return replace(found, unit=_unit(log, found, registry))
+
+
+def _unit(log: ReportLog, holdout: Holdout, registry: Registry | None) -> str:
+    """As the registry says; without it sessions, where users are in both arms and fewer sessions are."""
+    if registry is not None and holdout.experiment in registry.experiments:
+        return registry.experiments[holdout.experiment].unit
+    return "session" if _in_both(log.by_session(), holdout) < _in_both(log, holdout) else "user"
+
+
+def _in_both(log: ReportLog, holdout: Holdout) -> int:
+    """Subjects of both arms."""
+    first, second = (np.unique(log.subject[rows]) for rows in holdout.rows(log))
+    return len(np.intersect1d(first, second, assume_unique=True))
 
 
 def _fixed_model(log: ReportLog, experiment: str, arm: str, registry: Registry | None) -> str | None:
@@ -235,8 +255,7 @@ def _plan(log: ReportLog, needed: int, label_share: float) -> dict[str, Any]:
 
 def split_alarm(log: ReportLog, holdout: Holdout, registry: Registry | None) -> list[str]:
     """What speaks against the randomisation: subjects in both arms, or arms of another size than the registry says."""
-    first, second = (np.unique(log.subject[rows]) for rows in holdout.rows(log))
-    both = len(np.intersect1d(first, second, assume_unique=True))
+    both = _in_both(log, holdout)
     alarms = []
     if both:
         alarms.append(f"{both:,} users or sessions were in both arms: their calls are no independent comparison")

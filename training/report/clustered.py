@@ -140,13 +140,16 @@ def difference(first: Measured, second: Measured) -> Measured:
 
 
 def saving(first: Measured, second: Measured) -> Measured:
-    """1 − first / second of different subjects, by the delta method; NaN where the second is not above 0."""
+    """1 − first / second of different subjects, by the delta method; NaN where the second is not above 0.
+
+    At most 1: what is saved is part of what the second costs.
+    """
     n, subjects = first.n + second.n, first.subjects + second.subjects
     if not second.value > 0:
         return Measured(float("nan"), float("nan"), 1.0, n, subjects, first.level)
     share = first.value / second.value
     se, df = _joined(first.se / second.value, first.df, share * second.se / second.value, second.df)
-    return Measured(1 - share, se, df, n, subjects, first.level)
+    return Measured(1 - share, se, df, n, subjects, first.level, most=1.0)
 
 
 def _joined(se_a: float, df_a: float, se_b: float, df_b: float) -> tuple[float, float]:

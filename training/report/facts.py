@@ -55,16 +55,17 @@ def gather(
         ConfigError: Where the baseline asked for is no model of the log.
     """
     holdout = arms.find_holdout(log, registry)
-    short = arms.shortfall(log, holdout)
+    dealt = log if holdout is None else holdout.dealt(log)
+    short = arms.shortfall(dealt, holdout)
     routed = np.ones(len(log), dtype=np.bool_) if holdout is None else holdout.rows(log)[0]
     window = _window(log, question)
     facts: dict[str, Any] = {
         "title": f"Routing report, {question.source}",
         "window": window,
         "baseline": _baseline(log, holdout, short, question, registry),
-        "comparison": None if holdout is None or short else arms.compare_arms(log, holdout),
-        "labels": [] if holdout is None or short else arms.compare_labels(log, holdout),
-        "days": arms.by_day(log, holdout),
+        "comparison": None if holdout is None or short else arms.compare_arms(dealt, holdout),
+        "labels": [] if holdout is None or short else arms.compare_labels(dealt, holdout),
+        "days": arms.by_day(dealt, holdout),
         **_by_model(log, routed, registry),
         "drift": drift(log, routed) | {"training": since_training(log, manifest)},
         "calibration": calibration(log, routed, float(window["until"])),
@@ -100,7 +101,7 @@ def _baseline(
             "model": holdout.model,
             "shares": holdout.shares,
             "outside": outside,
-            "alarms": arms.split_alarm(log, holdout, registry),
+            "alarms": arms.split_alarm(holdout.dealt(log), holdout, registry),
         }
     if short is not None:
         model = holdout.model if holdout is not None and question.baseline is None else question.baseline
@@ -118,6 +119,7 @@ def _by_model(log: ReportLog, routed: Bools, registry: Registry | None) -> dict[
         advice = {"proposed": proposed, "now": now, "yaml": snippet(pair.label, proposed)}
         spots.append({**as_json(pair), **advice})
     models: list[dict[str, Any]] = []
+    answered = int((routed & (log.model >= 0)).sum())
     for index, name in enumerate(log.models):
         rows = routed & (log.model == index)
         if not rows.any():
@@ -126,7 +128,7 @@ def _by_model(log: ReportLog, routed: Bools, registry: Registry | None) -> dict[
         models.append(
             {
                 "model": name,
-                "share": round(float(rows.sum() / routed.sum()), 4),
+                "share": round(float(rows.sum() / answered), 4),
                 "quality": share(quality, log.subject[rows]).json(),
                 "cost_per_1000": mean(cost, log.subject[rows]).times(1000).json(),
                 "spent_usd": round(float(np.nansum(cost)), 6),

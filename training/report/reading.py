@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ _DECISIONS = f"""
         b.bundle_version AS bundle_version, b.user_hash IS NOT NULL AS has_user,
         b.user_hash IS NOT NULL OR b.session IS NOT NULL AS has_subject,
         hash(coalesce(b.user_hash, b.session, made.decision_id)) >> 1 AS subject,
+        hash(coalesce(b.session, made.decision_id)) >> 1 AS session,
         [c.model FOR c IN b.candidates] AS candidates, [c.probability FOR c IN b.candidates] AS probability,
         [c.quality FOR c IN b.candidates] AS predicted_quality, [c.cost_usd FOR c IN b.candidates] AS predicted_cost,
         coalesce(calls.attempts, 0) AS attempts, calls.total_cost_usd AS cost, calls.answer.i AS input_tokens,
@@ -64,8 +65,8 @@ class ReportLog:
 
     Args:
         frame: ``time`` (UTC seconds), ``chosen, served, arm, label, tier, price_version, bundle_version`` (categories),
-            ``pscore``, ``alone`` (one candidate), ``attempts``, ``cost`` (USD, NaN = unknown), ``latency_ms`` and the
-            answer's tokens.
+            ``pscore``, ``alone`` (one candidate), ``session`` (else the decision itself, int64), ``attempts``, ``cost``
+            (USD, NaN = unknown), ``latency_ms`` and the answer's tokens.
         models: Names of the A models.
         action_dist: π_b, float64[n, A], 0 where not eligible.
         predicted_quality, predicted_cost: float64[n, A], NaN where nothing was said.
@@ -116,6 +117,10 @@ class ReportLog:
     def label(self) -> Ints:
         """Index of the task label, int64[n]."""
         return _codes(self.frame["label"], self.label_names)
+
+    def by_session(self) -> ReportLog:
+        """The same with sessions as subjects, for arms that sessions are dealt to: a user's may lie in several."""
+        return replace(self, subject=self.frame["session"].to_numpy(dtype=np.int64))
 
     def column(self, name: str) -> Floats:
         """A column of numbers, float64[n]."""

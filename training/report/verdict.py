@@ -140,7 +140,8 @@ def _interval(found: Mapping[str, Any], show: Callable[[float], str], unit: str)
 
 def _days(days: float) -> str:
     if days < 1:
-        return f"{24 * days:.0f} hours"
+        hours = round(24 * days)
+        return f"{hours} hour{'' if hours == 1 else 's'}" if hours else "less than an hour"
     return f"{days:.0f} day{'' if round(days) == 1 else 's'}"
 
 

@@ -1,6 +1,8 @@
 """What operators see and do: /admin and /metrics of a running gateway, with a real Redis where replicas agree."""
 
+import math
 import shutil
+import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from decimal import Decimal
@@ -13,7 +15,8 @@ from router_runtime.budgets import Limit
 from router_runtime.errors import BudgetExceeded
 from router_runtime.gateway.metrics import MAX_VALUES, Metrics
 from router_runtime.gateway.settings import GatewaySettings
-from router_runtime.hooks import BreakerChanged, BudgetRefused
+from router_runtime.hooks import BreakerChanged, BudgetRefused, Swapped
+from router_runtime.overrides import disable
 from tests.provider_server import ProviderServer
 from tests.redis_server import RedisServer
 from tests.runtime.execution.wires import WIRES, good
@@ -165,6 +168,17 @@ def test_reload_and_bundle_swap_take_over_or_say_why_not(upstream, tmp_path, bun
         shutil.rmtree(bundle_copy)
         assert admin(gate, "POST", "bundle", path=str(bundle_copy)).status_code == 409
         assert admin(gate, "GET", "status").json()["bundle"] == swapped.json()["bundle"]
+
+
+def test_a_gateway_that_nobody_asks_takes_over_what_changed(upstream, tmp_path):
+    """What is disabled while all is quiet must not answer the next request."""
+    known = registry_at(upstream.url, ("openai", "openai-compatible"))
+    with running(known, tmp_path, open_door=True, state_dir=tmp_path) as gate:
+        taken = threading.Event()
+        gate.service.router.listen(lambda event: taken.set() if isinstance(event, Swapped) else None)
+        disable(tmp_path, "m-openai", math.inf, gate.service.clock())
+        assert taken.wait(10)
+        assert ask(gate).headers["x-pointsman-model"] == "m-openai-compatible"
 
 
 def test_only_an_admin_key_opens_them(upstream, tmp_path):

@@ -32,6 +32,7 @@ from tests.runtime.execution.wires import WIRES, good
 from tests.runtime.execution.world import model, provider
 from tests.runtime.gateway.house import CAPABLE, PATIENT, quick_engine, registry_at, running
 from tests.training.table_examples import small_table
+from training.event_log import events_table, write_events
 from training.log_table import load_log
 from training.simulated_log import simulate
 from training.simulated_world import SimulationSettings
@@ -39,6 +40,7 @@ from training.simulated_world import SimulationSettings
 SHIPPED = Path(__file__).parents[3] / "models" / "default"
 SECRET = "the prompt that nobody may see"
 BODY = json.dumps({"chosen": "small", "prompt": SECRET})
+NOW = 1_775_001_600.0
 REQUESTS, BROKEN = 60, 6
 ALL = REQUESTS + BROKEN
 
@@ -231,6 +233,30 @@ def test_what_is_kept_of_sealed_days_says_the_same_and_is_read_once(tmp_path, re
     first.write_bytes(b"changed")
     with pytest.raises(StoreError, match="cannot be read"):
         overview(log, start, end, registry, sealed)
+
+
+def test_arms_are_compared_by_what_was_dealt_to_them(tmp_path):
+    """Sessions of one user lie in both arms where sessions are dealt; his calls are then no single subject's."""
+    arms = (ArmEntry("router", 0.5), ArmEntry("baseline", 0.5, model="large"))
+    events = []
+    for number in range(80):
+        arm, key = ("router", "baseline")[number % 2], uuid7(NOW + number)
+        cost = (1e-3, 1e-2)[number % 2] * (1 + number % 7)
+        told = {"chosen": "large", "arm": f"holdout/{arm}", "user_hash": "one", "session": f"s{number % 40}"}
+        events.append((key, "decision", key, NOW, json.dumps(told)))
+        call = {"index": 0, "model": "large", "cost_usd": cost}
+        events.append((uuid7(NOW + number), "attempt", key, NOW, json.dumps(call)))
+    columns = dict(zip(("id", "kind", "decision_id", "time", "body"), zip(*events, strict=True), strict=True))
+    write_events(tmp_path, events_table(columns), "one")
+    seen = {}
+    for unit in ("session", "user"):
+        registry = replace(registry_at("http://x"), experiments={"holdout": ExperimentEntry("holdout", unit, arms)})
+        seen[unit] = {
+            row["arm"]: row for row in overview(tmp_path, NOW - 9, NOW + 99, registry)["experiments"][0]["arms"]
+        }
+    assert {unit: arms["router"]["subjects"] for unit, arms in seen.items()} == {"session": 20, "user": 1}
+    saving = seen["session"]["router"]["saving"]
+    assert 0.8 < saving["low"] < saving["value"] < saving["high"] < 1
 
 
 def test_what_is_kept_of_sealed_days_goes_with_them_and_holds_no_prompt(tmp_path):

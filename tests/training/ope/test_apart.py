@@ -89,3 +89,9 @@ def test_none_at_all_is_too_few_too():
     log.action[0], log.pscore[0] = 0, 1 - EPSILON / 2
     assert "as many as 0 rated ones" in too_few_apart(challenger, champion, logging, log)
     assert compare(challenger, champion, log, np.ones((N, 2)), share=True).difference.se > 0
+
+
+def test_a_sample_just_too_small_is_not_rounded_up_to_what_is_needed(monkeypatch):
+    challenger, champion, logging, log = world(0.02)
+    monkeypatch.setattr(Apart, "samples", lambda _self, _cluster: (MIN_SAMPLE - 0.4, 40.0))
+    assert "as many as 14 rated ones, where 15 are needed" in too_few_apart(challenger, champion, logging, log)

@@ -18,7 +18,7 @@ def test_folds_keep_groups_together_and_are_even():
 
 
 def test_too_few_groups_for_the_folds():
-    with pytest.raises(TooFewRows, match="holds 2 sessions.* takes 5"):
+    with pytest.raises(TooFewRows, match=r"holds 2 sessions.* takes 5"):
         assign_folds(np.array(["a", "b", "b"]), 5, seed=0)
 
 

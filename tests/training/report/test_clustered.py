@@ -44,6 +44,14 @@ def test_unknown_values_count_for_nothing_and_nothing_is_nan():
     assert (one.value, one.json()["low"]) == (3.0, None)
 
 
+def test_nobody_saves_more_than_all_of_it():
+    few = np.arange(4)
+    found = saving(mean(np.array([1.0, 9.0, 1.0, 1.0]), few), mean(np.array([30.0, 5.0, 60.0, 5.0]), few))
+    assert found.value + found.half > 1
+    assert found.high == 1.0
+    assert found.times(-1.0).low == -1.0
+
+
 def test_bonferroni_shares_the_error_among_the_tests():
     assert bonferroni(5) == pytest.approx(0.99)
     assert bonferroni(0) == pytest.approx(0.95)

@@ -8,7 +8,7 @@ import pytest
 from router_runtime.errors import ConfigError, DataError
 from router_runtime.registry_reader import parse_registry
 from tests.training.report.conftest import simulated
-from tests.training.test_log_table import TIME, decision, good, thumbs, write
+from tests.training.test_log_table import TIME, attempt, candidate, decision, good, thumbs, write
 from training.report import write_report
 from training.report.arms import find_holdout
 from training.report.facts import Question, gather
@@ -183,6 +183,34 @@ def test_the_registry_names_the_arm_and_an_uneven_split_is_told(held_log):
     assert facts["baseline"]["model"] == "dear"
     assert "not of the size that the registry asks for" in facts["baseline"]["alarms"][0]
     assert "Caution" in facts["verdict"]["note"]
+
+
+def test_shares_of_answers_are_of_answers(tmp_path):
+    events = []
+    for place in range(8):
+        failed = {"error": "ServerError", "status": 500} if place < 4 else {}
+        events += [decision(f"d{place}"), attempt(f"d{place}", "ab"[place == 7], **failed)]
+    facts = gather(read_report_log(write(tmp_path, events)), Question())
+    assert facts["operations"]["unanswered"] == 4
+    assert [(one["model"], one["share"]) for one in facts["models"]] == [("a", 0.75), ("b", 0.25)]
+
+
+def test_sessions_that_are_dealt_are_compared_as_sessions(tmp_path):
+    """A user's sessions lie in both arms, as they should."""
+    events = []
+    for place in range(480):
+        name, session = f"d{place:03d}", place % 240
+        told = {"user_hash": f"u{session % 10}", "session": f"s{session}", "arm": "savings/routed"}
+        if session % 3 == 0:
+            told |= {"arm": "savings/baseline", "chosen": "b", "propensity": 1.0, "candidates": (candidate("b", 1.0),)}
+        events += [decision(name, **told), thumbs(name, place % 5 > 0)]
+    arms = "{routed: {share: 0.667}, baseline: {share: 0.333, model: b}}"
+    models = _registry(f"experiments: {{savings: {{unit: session, arms: {arms}}}}}\n").replace(b"dear", b"b")
+    log = read_report_log(write(tmp_path, events))
+    for registry in (parse_registry(models), None):
+        facts = gather(log, Question(), registry)
+        assert facts["baseline"]["alarms"] == []
+        assert facts["comparison"]["subjects"] == {"routed": 160, "baseline": 80}
 
 
 def _registry(extra):

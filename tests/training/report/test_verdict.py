@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from training.report.verdict import verdict
 
 
@@ -19,6 +21,15 @@ def estimated(routed, baseline, difference):
             "estimate": {"model": "own", "cost_per_1000": cost, "satisfaction": {"difference": numbers(0.0)}},
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("days", "words"), [(0.01, "less than an hour"), (0.05, "1 hour"), (0.5, "12 hours"), (1.2, "1 day"), (7, "7 days")]
+)
+def test_the_time_is_never_none(days, words):
+    facts = estimated(2.0, 4.0, -2.0)
+    facts["window"]["days"] = days
+    assert verdict(facts)["sentence"].startswith(f"Over {words} and 1,500 decisions")
 
 
 def test_beside_a_free_model_costs_are_told_in_money():
