@@ -24,16 +24,19 @@ def expected_ess(action_dist: Floats, logging_dist: Floats, epsilon: float, n: i
     eligible = _eligible(action_dist, logging_dist)
     explored = epsilon * eligible / eligible.sum(axis=1, keepdims=True)
     explored[np.arange(len(explored)), logging_dist.argmax(axis=1)] += 1 - epsilon
-    squares = np.divide(action_dist**2, explored, out=np.zeros_like(explored), where=action_dist > 0)
-    return float((len(action_dist) if n is None else n) / squares.sum(axis=1).mean())
+    return _large_sample_ess(action_dist, explored, len(action_dist) if n is None else n)
 
 
 def _logged_ess(action_dist: Floats, logging_dist: Floats) -> float:
     """ESS to be expected of the log as it is; 0 where it never makes some of the choices."""
     if (action_dist * (logging_dist <= 0)).any():
         return 0.0
-    squares = np.divide(action_dist**2, logging_dist, out=np.zeros_like(action_dist), where=action_dist > 0)
-    return len(action_dist) / float(squares.sum(axis=1).mean())
+    return _large_sample_ess(action_dist, logging_dist, len(action_dist))
+
+
+def _large_sample_ess(action_dist: Floats, drawn_from: Floats, n: int) -> float:
+    squares = np.divide(action_dist**2, drawn_from, out=np.zeros_like(drawn_from), where=action_dist > 0)
+    return float(n / squares.sum(axis=1).mean())
 
 
 def _eligible(action_dist: Floats, logging_dist: Floats) -> npt.NDArray[np.bool_]:
